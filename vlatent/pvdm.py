@@ -12,7 +12,7 @@ from .core import *
 from .layers import *
 
 # %% auto #0
-__all__ = ['plane_names', 'time_rotary', 'space_rotary', 'SpaceTimeLayer', 'SpaceTimeStack', 'patchify', 'stack_names', 'Squeeze', 'to_planes', 'to_flat', 'TriplaneAutoencoder', 'official_state', 'autoencoder_names', 'official_autoencoder', 'per_plane', 'CrossPlane', 'PlaneBlock', 'TriplaneUNet', 'unet_names', 'official_unet']
+__all__ = ['plane_names', 'time_rotary', 'space_rotary', 'SpaceTimeLayer', 'SpaceTimeStack', 'patchify', 'stack_names', 'Squeeze', 'to_planes', 'to_flat', 'TriplaneAutoencoder', 'official_state', 'autoencoder_names', 'official_autoencoder', 'per_plane', 'CrossPlane', 'PlaneBlock', 'TriplaneUNet', 'unet_names', 'official_unet', 'joint_pairs', 'PVDM', 'cached_pairs']
 
 # %% ../nbs/10_triplane.ipynb #a57f18d2
 def time_rotary(
@@ -350,8 +350,11 @@ def official_autoencoder(cls, state, config):
     ours = {k: v for k,v in ours.items() if k!='coords' and not k.endswith(('inv_freqs','scales'))} # recomputed or unused
     return load_state(ae, ours, what='the official state dict').eval()
 
-# %% ../nbs/11_pvdm.ipynb #f8bda77f
-from torch.nn.init import normal_
+# %% ../nbs/11_pvdm.ipynb #3abb6265
+import itertools
+from .diffusion import Diffusion
+from .losses import Draws
+from .model import LatentVideoModel
 
 # %% ../nbs/11_pvdm.ipynb #5662b74e
 def per_plane(
@@ -412,7 +415,7 @@ class PlaneBlock(nn.Module):
     def forward(self, planes, emb):
         return self.across(per_plane(self.one, planes, emb))
 
-# %% ../nbs/11_pvdm.ipynb #8856cee2
+# %% ../nbs/11_pvdm.ipynb #7f85f374
 class TriplaneUNet(Part):
     "PVDM's denoiser: one 2D U-Net for three planes, `(b c n)` to `(b c n)`."
     conds = 'context','label'
@@ -464,8 +467,9 @@ class TriplaneUNet(Part):
         cond:dict, # Conditions by name
         drop:tuple=('context','label'), # Which of them to null
     )->dict: # The conditions, without those
-        "The same conditions, as if those named were unknown."
-        return {k: None if k in drop else v for k,v in cond.items()}
+        "The same conditions, as if those named were unknown: zero context, label −1."
+        empty = {'context': torch.zeros_like, 'label': lambda v: torch.full_like(v, -1)}
+        return {k: empty[k](v) if k in drop and v is not None else v for k,v in cond.items()}
 
     def embed(self,
         t:Tensor, # Diffusion times `(b)`
@@ -577,3 +581,74 @@ def official_unet(cls, state, config):
               groups=config.get('norm_groups', 32), context=context)
     ours = rename({k: v for k,v in state.items() if k!='zeros'}, unet_names(mult, blocks, attention))
     return load_state(net, ours, what='the official state dict').eval()
+
+# %% ../nbs/11_pvdm.ipynb #0b3726b4
+def joint_pairs(
+    video:Tensor, # `(b c 2T h w)` in [-1, 1]
+    encode, # Maps clips `(n c T h w)` to latents `(n …)`
+    known:Tensor, # Whether the coin says "with context" `(b)` bool
+    start:Tensor, # First frame of the clip where it does not, 0…T `(b)`
+    padded:Tensor, # Whether the first half is empty `(b)` bool
+)->tuple: # Clean latents and contexts, both `(b …)`
+    "Targets and contexts of joint training, eq. 6 of PVDM."
+    half = video.shape[2]//2
+    start = torch.where(known|padded, half, start)
+    frames = start[:,None] + torch.arange(half, device=start.device)
+    clips = video.gather(2, frames[:,None,:,None,None].expand(-1, video.shape[1], -1, *video.shape[3:]).to(video.device))
+    z = encode(clips)
+    context,rows = torch.zeros_like(z), (known & ~padded).nonzero()[:,0].to(video.device)
+    if len(rows): context[rows] = encode(video[rows,:,:half])
+    return z,context
+
+# %% ../nbs/11_pvdm.ipynb #86895ef3
+class PVDM(LatentVideoModel, system='pvdm'):
+    "Projected latent video diffusion (arXiv 2302.07685)."
+    sampling = dict(sampler='ddim', steps=(100,20), eta=1., spacing='pvdm', guidance=1., drop=None)
+    autoencoder_class,denoiser_class = TriplaneAutoencoder,TriplaneUNet
+    def __init__(self,
+        autoencoder:TriplaneAutoencoder, # Clips to planes and back
+        denoiser:TriplaneUNet, # On the same grid
+        diffusion:Diffusion, # PVDM's own: `Diffusion(clip=1.)`
+        context_share:float=.3, # Share of training with context (0.2 for SkyTimelapse)
+        coin:str='batch', # One coin a 'batch' or a 'row'
+        label_drop:float=.1, # Share of rows that lose their class
+        sampling:dict=None, # Changes to the settings above
+    ):
+        if tuple(autoencoder.shape)!=tuple(denoiser.shape): raise InputError(f"the autoencoder's grid {autoencoder.shape} is not the denoiser's {denoiser.shape}")
+        if coin not in ('batch','row'): raise InputError(f"coin={coin!r}; it is flipped for a 'batch' or a 'row'")
+        super().__init__(autoencoder, denoiser, diffusion, label_drop, sampling)
+        self.context_share,self.coin = context_share, coin
+
+    def latents(self, batch, draws):
+        n = len(next(iter(batch.values())))
+        video,T = batch.get('video'), self.frames
+        if not self.denoiser.context: return super().latents({'video': video[:,:,-T:]} if video is not None else batch, draws)
+        coin = draws.coin() if self.coin=='batch' else draws.uniform().cpu()
+        known = torch.as_tensor(coin<self.context_share).expand(n)
+        start = torch.as_tensor(draws.coin() if self.coin=='batch' else draws.uniform().cpu())*(T+1)
+        padded = batch.get('padded', torch.zeros(n, dtype=torch.bool)).cpu()
+        if video is not None: z,context = joint_pairs(video, self.encode, known, start.long().expand(n), padded)
+        else: z,context = cached_pairs(batch, known, padded)
+        return z, {'context': context}
+
+    def pieces(self, n, start=None, cond=None, steps=None, **kwargs):
+        steps,context = steps or self.sampling['steps'], None
+        first,later = steps if isinstance(steps, (tuple,list)) else (steps,steps)
+        if start is not None:
+            if start.shape[2]<self.frames: raise InputError(f"a video of {start.shape[2]} frames is too short to continue; PVDM needs its last {self.frames}")
+            context = self.encode(start[:,:,-self.frames:]).expand(n, -1, -1)
+        for k in itertools.count():
+            if context is not None: cond = {**cond, 'context': context}
+            context = self.draw(n, key=f'clip {k}', cond=cond, steps=later if context is not None else first, **kwargs)
+            yield self.decode(context)
+
+# %% ../nbs/11_pvdm.ipynb #96e5bfe9
+def cached_pairs(
+    batch:dict, # `context`, `latent` and `shifted`, each `(b c n)`
+    known:Tensor, # Coins `(b)` bool
+    padded:Tensor, # Empty first halves `(b)` bool
+)->tuple: # Clean latents and contexts
+    "`joint_pairs` from cached latents."
+    pick = lambda rows,a,b: torch.where(rows.to(a.device)[:,None,None], a, b)
+    latent,context,shifted = (batch[k] for k in ('latent','context','shifted'))
+    return pick(known|padded, latent, shifted), pick(known & ~padded, context, torch.zeros_like(context))

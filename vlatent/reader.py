@@ -29,25 +29,26 @@ except (ImportError, OSError): decord = None
 class BadVideo(ValueError):
     "A file that cannot be read as a video; the message names it and the reason."
 
-# %% ../nbs/02_reader.ipynb #40c9e181
+# %% ../nbs/02_reader.ipynb #7d77fed9
 @contextmanager
 def naming(
-    path:str|Path # The file in work
+    path:str|Path, # The file in work
+    doing:str, # `'opening'` or `'decoding'`
 ):
     "Whatever goes wrong inside becomes a `BadVideo` that names the file."
     try: yield
     except (BadVideo, FileNotFoundError, MemoryError): raise
     except Exception as e:
-        why = re.sub(r'\[[\d:]+\] \S+:\d+: |Check failed: .*?\) ', '', str(e)).strip().splitlines() or [type(e).__name__]
-        raise BadVideo(f"{path}: {why[0][:150]}") from None
+        why = re.sub(r'\[[\d:]+\] \S+:\d+: |Check failed: .* vs\. \S+\) |\[Errno \d+\] |^ERROR ', '', str(e)).strip()
+        raise BadVideo(f"{path}: {doing} failed ({(why or type(e).__name__).splitlines()[0][:150]})") from None
 
-# %% ../nbs/02_reader.ipynb #4af515bd
+# %% ../nbs/02_reader.ipynb #a1db2934
 class Reader:
     "A video as numbered frames; subclasses say how one is opened and decoded."
     frames,fps = 0,0.
     def __init__(self, path):
         self.path = path
-        with naming(path): self._open()
+        with naming(path, 'opening'): self._open()
         if not self.frames: raise BadVideo(f"{path}: no frames in it")
 
     def read(self,
@@ -58,14 +59,14 @@ class Reader:
         wanted,place = np.unique(numbers, return_inverse=True)
         if not len(wanted) or wanted[0]<0 or wanted[-1]>=self.frames:
             raise IndexError(f"{self.path} has the frames 0 to {self.frames-1}; asked for {numbers.tolist()}")
-        with naming(self.path): return self._decode(wanted.tolist())[place]
+        with naming(self.path, 'decoding'): return self._decode(wanted.tolist())[place]
 
     @cached_property
     def shape(self): return self.read([0]).shape[1:3]
     height = property(lambda self: self.shape[0])
     width = property(lambda self: self.shape[1])
 
-# %% ../nbs/02_reader.ipynb #280c9dbb
+# %% ../nbs/02_reader.ipynb #77710d58
 class DecordReader(Reader):
     "Decoding by decord, which turns frames upright by itself."
     def _open(self):
@@ -74,9 +75,13 @@ class DecordReader(Reader):
         except RuntimeError: raise BadVideo(f"{self.path}: not a video, or cut off") from None
         self.frames,self.fps = len(self.file),float(self.file.get_avg_fps())
 
-    def _decode(self, wanted): return self.file.get_batch(wanted).asnumpy()
+    def _decode(self, wanted):
+        try: return self.file.get_batch(wanted).asnumpy()
+        except decord.DECORDError:
+            if self.file[0].shape[2]==3: raise
+            return AVReader(self.path).read(wanted)
 
-# %% ../nbs/02_reader.ipynb #29817133
+# %% ../nbs/02_reader.ipynb #9d5ef36f
 class AVReader(Reader):
     "Decoding by PyAV; frames are turned here."
     def _open(self):
@@ -95,6 +100,7 @@ class AVReader(Reader):
         except av.InvalidDataError: raise BadVideo(f"{self.path}: not a video, or cut off") from None
         if not self.file.streams.video: raise BadVideo(f"{self.path}: no picture in it")
         self.stream = self.file.streams.video[0]
+        if self.stream.codec_context is None: raise BadVideo(f"{self.path}: no decoder for its kind of picture")
         self.stream.codec_context.thread_count = 1
 
     def _key(self, i): return max((k for k in self.keys if k<=i), default=0)
@@ -132,7 +138,7 @@ def natural(
     "A key that sorts numbers inside names as numbers."
     return [(int(s),'') if s.isdigit() else (-1,s.lower()) for s in re.split(r'(\d+)', str(name)) if s]
 
-# %% ../nbs/02_reader.ipynb #b15a05d6
+# %% ../nbs/02_reader.ipynb #3eb44316
 class FolderReader(Reader):
     "A folder of images, one frame each, in natural order."
     def _open(self):
@@ -141,7 +147,7 @@ class FolderReader(Reader):
 
     def _decode(self, wanted):
         def one(f):
-            with naming(f), Image.open(f) as im: return np.asarray(im.convert('RGB'))
+            with naming(f, 'decoding'), Image.open(f) as im: return np.asarray(im.convert('RGB'))
         return np.stack([one(self.files[i]) for i in wanted])
 
 # %% ../nbs/02_reader.ipynb #7834febf
@@ -176,7 +182,7 @@ def open_reader(
     if path.suffix.lower()=='.gif': return GifReader(path)
     return DecordReader(path) if decord and reader!='av' else AVReader(path)
 
-# %% ../nbs/02_reader.ipynb #e91afc43
+# %% ../nbs/02_reader.ipynb #3e178b24
 def check_video(
     path:str|Path, # A video file, a GIF, or a folder of images
     frames:int=16, # Frames of a clip: fewer is too short
@@ -197,7 +203,7 @@ def check_video(
         found.update(height=size[0], width=size[1])
     except MemoryError: found['why'] = 'too large for the memory'
     except OSError as e: found['why'] = e.strerror or str(e)
-    except ValueError as e: found['why'] = str(e).removeprefix(f'{path}: ')
+    except ValueError as e: found['why'] = str(e).removeprefix(str(path)).lstrip(f': {os.sep}')
     else: found['why'] = f"too short: {v.frames} frames, {frames} needed" if v.frames<frames else ''
     return {**found, 'ok': not found['why']}
 
@@ -214,12 +220,12 @@ def serve(
     say()
     for line in sys.stdin: say(json.dumps(check_video(json.loads(line), frames, full, reader, alive=say)))
 
-# %% ../nbs/02_reader.ipynb #131581a4
+# %% ../nbs/02_reader.ipynb #b4c50fdd
 class Checker:
     "A child process that checks one file after the other."
-    def __init__(self, frames=16, full=False, reader=None):
+    def __init__(self, frames=16, full=False, reader=None): # What `check_video` takes
         code = f'from vlatent.reader import serve; serve({frames!r}, {full!r}, {reader!r})'
-        home = str(Path(__import__('vlatent').__file__).parents[1])
+        home = str(Path(vlatent.__file__).parents[1])
         env = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [home, os.environ.get('PYTHONPATH')])), 'OMP_NUM_THREADS': '1'}
         self.child = subprocess.Popen([sys.executable, '-P', '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
         self.lines = SimpleQueue()
