@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['image_suffixes', 'video_suffixes', 'BadVideo', 'naming', 'Reader', 'DecordReader', 'AVReader', 'natural',
-           'FolderReader', 'GifReader', 'open_reader', 'check_video', 'serve', 'Checker', 'scan']
+           'FolderReader', 'GifReader', 'open_reader', 'check_video', 'find_videos', 'serve', 'Checker', 'scan']
 
 # %% ../nbs/02_reader.ipynb #88d0cb47
 import json, os, re, subprocess, sys
@@ -206,6 +206,23 @@ def check_video(
     except ValueError as e: found['why'] = str(e).removeprefix(str(path)).lstrip(f': {os.sep}')
     else: found['why'] = f"too short: {v.frames} frames, {frames} needed" if v.frames<frames else ''
     return {**found, 'ok': not found['why']}
+
+# %% ../nbs/02_reader.ipynb #e6cebb82
+def find_videos(
+    root:str|Path # A folder
+)->list: # Paths inside it, with `/`, in natural order
+    "The video files and image folders below a folder."
+    root = Path(root)
+    found,seen = [],{root.resolve()}
+    for here,folders,files in os.walk(root, followlinks=True):
+        where = Path(here)
+        folders[:] = [f for f in folders if f[0]!='.' and (where/f).resolve() not in seen]
+        seen |= {(where/f).resolve() for f in folders}
+        kinds = {f: Path(f).suffix.lower() for f in files if f[0]!='.'}
+        videos = [where/f for f,kind in kinds.items() if kind in video_suffixes]
+        if not videos and image_suffixes & set(kinds.values()): videos = [where]
+        found += [v.relative_to(root).as_posix() for v in videos]
+    return sorted(found, key=natural)
 
 # %% ../nbs/02_reader.ipynb #2883cf4a
 def serve(

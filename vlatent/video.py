@@ -33,12 +33,12 @@ def from_bytes(
     "The video that these frames stand for."
     return rearrange(torch.as_tensor(frames), 't h w c -> c t h w').float()/127.5-1
 
-# %% ../nbs/02_video.ipynb #bb8d5d59
+# %% ../nbs/02_video.ipynb #9e9c25e8
 @contextmanager
 def _telling():
     "What the reader says about a file is for the user."
     try: yield
-    except ValueError as e: raise InputError(str(e)) from None
+    except (ValueError, IndexError) as e: raise InputError(str(e)) from None
 
 # %% ../nbs/02_video.ipynb #ca2567da
 class VideoFile:
@@ -91,15 +91,15 @@ def fit(
     if (ch, cw)!=(h, w): x = F.interpolate(x, (h, w), mode='bilinear', align_corners=False, antialias=rule=='antialias')
     return rearrange(x, 't c h w -> c t h w').contiguous()
 
-# %% ../nbs/02_video.ipynb #132a0b29
+# %% ../nbs/02_video.ipynb #99fc40eb
 class _Mp4:
     "Encodes frames as they come."
     def __init__(self, path, fps, crf, chroma, height, width):
         self.file = av.open(str(path), 'w', options={'movflags': '+faststart'})
-        self.stream = self.file.add_stream('libx264', rate=Fraction(fps).limit_denominator(1000), options={'crf': str(crf)})
+        self.stream = self.file.add_stream('libx264', rate=Fraction(fps).limit_denominator(1000), options={'crf': str(crf), 'x264-params': 'mbtree=0'})
         self.stream.pix_fmt,self.pad = f'yuv{chroma}p',chroma=='420'
         self.stream.height,self.stream.width = height+height%2*self.pad, width+width%2*self.pad
-        self.stream.codec_context.thread_count = 1 # the same bytes on every machine
+        self.stream.codec_context.thread_count = 1
 
     def write(self, frames):
         if self.pad: frames = np.pad(frames, [(0, 0), (0, frames.shape[1]%2), (0, frames.shape[2]%2), (0, 0)], mode='edge')
