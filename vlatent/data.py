@@ -293,7 +293,7 @@ def _within(
     if error: raise error
     return value
 
-# %% ../nbs/03_data.ipynb #e2d6e4aa
+# %% ../nbs/03_data.ipynb #bc71b6c1
 class Batches:
     "Batch number k of a data set, as a function of the seed and k."
     def __init__(self,
@@ -320,14 +320,23 @@ class Batches:
         k:int # From 0
     )->dict: # Stacked rows of this process: `video (b c t h w)`, `label (b)`, `padded (b)`
         "Batch number k."
-        worker,rows = get_worker_info(),[]
-        note = self.working[worker.id if worker else 0]
-        for r in self.rows:
-            i = self.item(k, r)
-            note[1],note[0] = time.time(),i+1
-            rows.append(self.ds.get(i, seeded(self.seed, 'data', k, r)))
-        note[0] = 0
+        rows = [self._row(self.item(k, r), seeded(self.seed, 'data', k, r)) for r in self.rows]
         return {key: torch.stack([torch.as_tensor(row[key]) for row in rows]) for key in rows[0]}
+
+    def _row(self, i, generator, tries=10):
+        "Item i, or the next one that can be read."
+        worker = get_worker_info()
+        note = self.working[worker.id if worker else 0]
+        note[1],note[0] = time.time(),i+1
+        try: return self.ds.get(i, generator)
+        except InputError as e:
+            if not self.ds.root or tries==1: raise
+            warnings.warn(f"{e}; the next video takes its place")
+            self._mark(i, f'damaged: {e}'.replace(f'{self.ds.path(i)}: ', ''))
+            return self._row((i+1)%len(self.ds), generator, tries-1)
+        finally: note[0] = 0
+
+    def _mark(self, i, why): mark_bad(self.ds.root, self.ds.rows[i].path, why, self.ds.reader)
 
     def iterate(self,
         start:int=0, # First batch
@@ -356,9 +365,9 @@ class Batches:
     def _stuck(self, why):
         busy = self.working[self.working[:,0]>0]
         if not len(busy) or not self.ds.root: return InputError(f"a data worker {why}; try workers=0")
-        row = self.ds.rows[int(busy[busy[:,1].argmin(), 0])-1]
-        mark_bad(self.ds.root, row.path, why, self.ds.reader)
-        return InputError(f"{self.ds.root/row.path} {why}; it is marked bad and left out from now on: start again, or resume")
+        i = int(busy[busy[:,1].argmin(), 0])-1
+        self._mark(i, why)
+        return InputError(f"{self.ds.path(i)} {why}; it is marked bad and left out from now on: start again, or resume")
 
 # %% ../nbs/03_data.ipynb #b9d38f04
 class _Steps(torch.utils.data.Dataset):
@@ -368,7 +377,7 @@ class _Steps(torch.utils.data.Dataset):
         try: return self.batches.batch(k)
         except (InputError, OSError) as e: return e
 
-# %% ../nbs/03_data.ipynb #6e105a26
+# %% ../nbs/03_data.ipynb #ed8b4ff4
 class LatentData:
     "Cached latents as a data set."
     root = None
@@ -377,7 +386,7 @@ class LatentData:
         about:dict=None, # What they were made of, ready for JSON
         classes:list=(), # Names of the classes
     ):
-        self.tensors,self.about,self.classes = tensors,about or {},list(classes)
+        self.tensors,self.about,self.classes = dict(sorted(tensors.items())),about or {},list(classes)
         self.pairs = 'context' in tensors
 
     def __len__(self): return len(self.tensors['latent'])
@@ -394,7 +403,7 @@ class LatentData:
     def load(cls,
         path:str|Path, # From `save`
         about:dict=None, # What it must have been made of; `None`: anything
-    )->LatentData:
+    )->'LatentData':
         "Read a cache; one that was made of something else is refused."
         if not Path(path).is_file(): raise InputError(f"no cache of latents {path}")
         try:

@@ -103,7 +103,7 @@ def training_loss(self:LatentVideoModel,
 @patch
 def loss(self:LatentVideoModel, batch, part, step, draws=None): return self.training_loss(batch, draws)
 
-# %% ../nbs/09_model.ipynb #5e2a137e
+# %% ../nbs/09_model.ipynb #262a8832
 @patch
 def conditions(self:LatentVideoModel, n, **cond):
     "Conditions as tensors with `n` rows; unknown names raise."
@@ -114,8 +114,8 @@ def conditions(self:LatentVideoModel, n, **cond):
         if k not in takes: raise InputError(f"this {type(self).__name__} takes no {k}; it takes {', '.join(takes) or 'no conditions'}")
         v = torch.as_tensor(v).to(self.device)
         if k in ('label','fps') and v.ndim==0: v = v.expand(n)
-        if k=='label' and (classes:=getattr(self.denoiser, 'classes', None)) is not None and ((v<-1)|(v>=classes)).any():
-            raise InputError(f"label {v.tolist()} is outside 0…{classes-1}, the classes this model knows" if classes else "this model was trained without classes; leave label out")
+        if k=='label' and (classes:=getattr(self.denoiser, 'classes', 0)) and ((v<-1)|(v>=classes)).any():
+            raise InputError(f"label {v.tolist()} is outside 0…{classes-1}, the classes this model knows")
         if len(v)!=n: raise InputError(f"{k} has {len(v)} entries for {n} videos; give one, or one for all")
         out[k] = v
     return out
@@ -243,12 +243,12 @@ def push_to_hub(self:LatentVideoModel,
     "Upload the model to the Hugging Face hub."
     Part.push_to_hub(self, repo, **kwargs)
 
-# %% ../nbs/09_model.ipynb #c9e1737c
+# %% ../nbs/09_model.ipynb #2002301d
 @patch
 def show(self:LatentVideoModel, batch, seed=0):
     "A few samples with the batch's classes."
     n = min(4, len(next(iter(batch.values()))))
-    cond = {'label': batch['label'][:n]} if 'label' in self.denoiser.conds and getattr(self.denoiser, 'classes', 0) and batch.get('label') is not None else {}
+    cond = {'label': batch['label'][:n]} if 'label' in self.denoiser.conds and batch.get('label') is not None else {}
     training,_ = self.denoiser.training, self.denoiser.eval()
     video = self.sample(n, seed=seed, **cond)
     self.denoiser.train(training)

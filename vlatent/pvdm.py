@@ -153,7 +153,7 @@ def to_flat(
     "Join three planes to a flat latent."
     return torch.cat([p.flatten(2) for p in planes], dim=-1)
 
-# %% ../nbs/10_triplane.ipynb #ee59c0a3
+# %% ../nbs/10_triplane.ipynb #ee3fa4ff
 class TriplaneAutoencoder(Part):
     "PVDM's autoencoder: a clip `(b 3 t h w)` to three planes in one latent `(b c n)`, and back."
     def __init__(self,
@@ -218,6 +218,21 @@ class TriplaneAutoencoder(Part):
             self.register_buffer(name, v.to(self.embed.weight.device), persistent=False)
             self.args[name] = None if given is None else v.tolist()
 
+    def ranged(self,
+        z:Tensor, # Planes in (-1, 1), flat `(b c n)`
+        shape:tuple=None, # Grid (t, h, w) if it is not the one the network was built for
+    )->Tensor: # Latents `(b c n)`
+        "Apply `shift` and `scale` plane by plane."
+        planes = to_planes(z, shape or self.shape)
+        return to_flat([(p-m.view(-1,1,1))*s.view(-1,1,1) for p,m,s in zip(planes, self.shift.to(z), self.scale.to(z))])
+
+    def fit_range(self,
+        z:Tensor # Latents of many clips `(n c ·)`, encoded without a range
+    ):
+        "Set the range so that each channel of each plane has mean 0 and variance 1 over `z`."
+        planes = to_planes(z, self.shape)
+        self.set_range([p.mean((0,2,3)).tolist() for p in planes], [(1/p.std((0,2,3))).tolist() for p in planes])
+
     def grid(self,
         video:Tensor # Clips `(b 3 t h w)` in [-1, 1]
     )->Tensor: # `(b d t h w)`
@@ -257,8 +272,7 @@ class TriplaneAutoencoder(Part):
     )->Tensor: # Latents `(b c n)`, ready for diffusion
         "Clips to latents."
         self.check(video)
-        planes = self.project(self.grid(video))
-        return to_flat([(p-m.view(-1,1,1))*s.view(-1,1,1) for p,m,s in zip(planes, self.shift, self.scale)])
+        return self.ranged(to_flat(self.project(self.grid(video))), self.grid_shape(*video.shape[2:]))
 
     def decode(self,
         z:Tensor, # Latents `(b c n)`
@@ -415,10 +429,9 @@ class PlaneBlock(nn.Module):
     def forward(self, planes, emb):
         return self.across(per_plane(self.one, planes, emb))
 
-# %% ../nbs/11_pvdm.ipynb #7f85f374
+# %% ../nbs/11_pvdm.ipynb #a08c14f9
 class TriplaneUNet(Part):
     "PVDM's denoiser: one 2D U-Net for three planes, `(b c n)` to `(b c n)`."
-    conds = 'context','label'
     def __init__(self,
         shape:tuple=(16,32,32), # Grid (t, h, w) of the latent
         latent:int=4, # Channels of the latent
@@ -439,6 +452,7 @@ class TriplaneUNet(Part):
         down = 2**(len(mult)-1)
         if any(n%down for n in shape): raise InputError(f"a grid {t}×{h}×{w} cannot be halved {len(mult)-1} times; frames and patches must be divisible by {down}, or use fewer levels")
         self.shape,self.latent,self.width,self.classes,self.context = tuple(shape), latent, width, classes, context
+        self.conds = ('context',)*bool(context) + ('label',)*bool(classes)
         emb = 4*width
         self.time = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.label = nn.Embedding(classes+1, emb) if classes else None

@@ -42,7 +42,7 @@ def naming(
         why = re.sub(r'\[[\d:]+\] \S+:\d+: |Check failed: .* vs\. \S+\) |\[Errno \d+\] |^ERROR ', '', str(e)).strip()
         raise BadVideo(f"{path}: {doing} failed ({(why or type(e).__name__).splitlines()[0][:150]})") from None
 
-# %% ../nbs/02_reader.ipynb #a1db2934
+# %% ../nbs/02_reader.ipynb #0f6a8c2b
 class Reader:
     "A video as numbered frames; subclasses say how one is opened and decoded."
     frames,fps = 0,0.
@@ -58,7 +58,7 @@ class Reader:
         numbers = np.asarray(numbers, dtype=np.int64).reshape(-1)
         wanted,place = np.unique(numbers, return_inverse=True)
         if not len(wanted) or wanted[0]<0 or wanted[-1]>=self.frames:
-            raise IndexError(f"{self.path} has the frames 0 to {self.frames-1}; asked for {numbers.tolist()}")
+            raise IndexError(f"{self.path} has the frames 0 to {self.frames-1}; asked for {wanted.min(initial=0)} to {wanted.max(initial=-1)}")
         with naming(self.path, 'decoding'): return self._decode(wanted.tolist())[place]
 
     @cached_property
@@ -66,13 +66,15 @@ class Reader:
     height = property(lambda self: self.shape[0])
     width = property(lambda self: self.shape[1])
 
-# %% ../nbs/02_reader.ipynb #77710d58
+# %% ../nbs/02_reader.ipynb #5890b36d
 class DecordReader(Reader):
     "Decoding by decord, which turns frames upright by itself."
     def _open(self):
         decord.logging.set_level(decord.logging.QUIET)
         try: self.file = decord.VideoReader(str(self.path), num_threads=1)
-        except RuntimeError: raise BadVideo(f"{self.path}: not a video, or cut off") from None
+        except (RuntimeError, decord.DECORDError) as e:
+            if isinstance(e, RuntimeError) or 'av_read_frame' in str(e): raise BadVideo(f"{self.path}: not a video, or cut off") from None
+            raise
         self.frames,self.fps = len(self.file),float(self.file.get_avg_fps())
 
     def _decode(self, wanted):
