@@ -117,10 +117,14 @@ def read_json(path)->dict:
     try: return json.loads(path.read_text(encoding='utf-8'))
     except (json.JSONDecodeError, UnicodeDecodeError) as e: raise InputError(f"{path} is not JSON: {e}") from None
 
-# %% ../nbs/00_core.ipynb #fc3c76a3
+# %% ../nbs/00_core.ipynb #1be556cd
 def save_tensors(path, tensors:dict, metadata:dict=None):
     "Write a dict of tensors as safetensors, whole or not at all."
-    with replacing(path) as tmp: save_file({k: v.contiguous() for k,v in tensors.items()}, tmp, metadata)
+    with replacing(path) as tmp:
+        tmp.touch()
+        mode = tmp.stat().st_mode # safetensors makes files that only their owner may read
+        save_file({k: v.contiguous() for k,v in tensors.items()}, tmp, metadata)
+        tmp.chmod(mode)
 
 # %% ../nbs/00_core.ipynb #ca8a7e73
 def read_checkpoint(

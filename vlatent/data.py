@@ -82,7 +82,19 @@ def clip_frames(
     step = (native or fps)/fps if fps else stride
     return np.floor(np.arange(frames)*step+.5).astype(int)
 
-# %% ../nbs/03_data.ipynb #071a1ff0
+# %% ../nbs/03_data.ipynb #85d104c9
+def _long_enough(index, frames, stride, fps):
+    "The index with what is too short for a clip marked as not ok."
+    need = [int(clip_frames(frames, stride, fps, v)[-1])+1 for v in index.fps]
+    short = index.ok & (index.frames<need)
+    why = [f'too short: {n} frames, {m} needed' if s else w for n,m,s,w in zip(index.frames, need, short, index.why)]
+    index,root = index.assign(ok=index.ok & ~short, why=why),index.attrs.get('root', 'this index')
+    if index.ok.any(): return index
+    if not short.any(): raise InputError(f"none of the {len(index)} videos in {root} can be read; the first: {index.path[0]}: {index.why[0]}")
+    longest = index[short].sort_values('frames').iloc[-1]
+    raise InputError(f"a clip of {frames} frames is longer than every video in {root}; the longest, {longest.path}, has {longest.frames} ({longest.why}); ask for fewer frames")
+
+# %% ../nbs/03_data.ipynb #e0bb5bcc
 def index_videos(
     root:str|Path, # Folder of videos, of folders of images, or of one sub-folder a class
     frames:int=16, # Frames of a clip
@@ -111,16 +123,8 @@ def index_videos(
     index = pd.DataFrame([dict(path=p, class_name=p.split('/')[0] if '/' in p else '', **verdicts[p]) for p in paths]).drop(columns=['stamp', 'full'])
     classes = {c: i for i,c in enumerate(sorted(set(index.class_name)-{''}))}
     index.insert(2, 'label', [classes.get(c, -1) for c in index.class_name])
-    need = [int(clip_frames(frames, stride, fps, v)[-1])+1 for v in index.fps]
-    short = index.ok & (index.frames<need)
-    index.loc[short, 'why'] = [f'too short: {n} frames, {m} needed' for n,m,s in zip(index.frames, need, short) if s]
-    index.loc[short, 'ok'] = False
     index.attrs['root'] = str(root)
-    if not index.ok.any():
-        if not short.any(): raise InputError(f"none of the {len(index)} videos in {root} can be read; the first: {index.path[0]}: {index.why[0]}")
-        longest = index[short].sort_values('frames').iloc[-1]
-        raise InputError(f"a clip of {frames} frames is longer than every video in {root}; the longest, {longest.path}, has {longest.frames} ({longest.why}); ask for fewer frames")
-    return index
+    return _long_enough(index, frames, stride, fps)
 
 # %% ../nbs/03_data.ipynb #fe909d14
 def describe(
@@ -148,11 +152,14 @@ def mark_bad(
     verdicts.put(path, dict(verdicts.get(path, dict(frames=0, fps=0., height=0, width=0)), ok=False, why=why), full=True)
     verdicts.save()
 
-# %% ../nbs/03_data.ipynb #2519a241
+# %% ../nbs/03_data.ipynb #bcf5493e
 class _Memory:
     "Room for the frames of all videos, filled video by video, shared by forked processes."
     def __init__(self, lengths, shape):
-        self.lengths,self.shape,self.ends,self.frames = lengths,shape,np.cumsum(lengths),None
+        self.lengths,self.shape,self.ends = lengths,shape,np.cumsum(lengths)
+        n = int(self.ends[-1])
+        self.frames = torch.frombuffer(mmap.mmap(-1, 4*n*math.prod(shape)), dtype=torch.float32).reshape(n, *shape)
+        self.there = torch.frombuffer(mmap.mmap(-1, len(lengths)), dtype=torch.uint8)
 
     def __getstate__(self): return self.lengths,self.shape
     def __setstate__(self, state): self.__init__(*state)
@@ -162,7 +169,6 @@ class _Memory:
         numbers, # Which of its frames
         pieces # Called without arguments, gives all frames `(c t h w)` in pieces
     )->Tensor:
-        if self.frames is None: self.make()
         begin,end = self.ends[i]-self.lengths[i],self.ends[i]
         if not self.there[i]:
             for x in pieces():
@@ -171,12 +177,7 @@ class _Memory:
             self.there[i] = 1
         return rearrange(self.frames[end-self.lengths[i]+torch.as_tensor(numbers)], 't c h w -> c t h w')
 
-    def make(self):
-        n = int(self.ends[-1])
-        self.frames = torch.frombuffer(mmap.mmap(-1, 4*n*math.prod(self.shape)), dtype=torch.float32).reshape(n, *self.shape)
-        self.there = torch.frombuffer(mmap.mmap(-1, len(self.lengths)), dtype=torch.uint8)
-
-# %% ../nbs/03_data.ipynb #2adbcd97
+# %% ../nbs/03_data.ipynb #0ee4299e
 class VideoData:
     "Clips of the videos in a folder."
     def __init__(self,
@@ -195,9 +196,8 @@ class VideoData:
         progress:bool=False, # Show a bar while looking
     ):
         if isinstance(root, pd.DataFrame): root,index = root.attrs.get('root', '.'),root
-        if index is None: index = index_videos(root, frames, stride, fps, reader=reader, progress=progress)
+        index = index_videos(root, frames, stride, fps, reader=reader, progress=progress) if index is None else _long_enough(index, frames, stride, fps)
         self.root,self.index,self.rows = Path(root),index,list(index[index.ok].itertuples())
-        if not self.rows: raise InputError(f"no video of this index of {root} can be used")
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.frames,self.stride,self.fps,self.rule,self.flip,self.pairs,self.reader = frames,stride,fps,rule,flip,pairs,reader
         self.classes = sorted(c for c in set(index.class_name.fillna(''))-{''}) if classes else []
@@ -241,18 +241,20 @@ class VideoData:
         if padded: video = torch.cat([-torch.ones_like(video), video], 1)
         return dict(video=video, label=torch.tensor(row.label if self.classes else -1), padded=torch.tensor(padded))
 
-# %% ../nbs/03_data.ipynb #d00b585e
+# %% ../nbs/03_data.ipynb #2650a3e3
 class ShapeData:
     "Clips of moving shapes."
     classes,root = class_names,None
     def __init__(self,
         n:int, # How many clips
         frames:int=16, # Frames of a clip
-        size:int=32, # Height and width
+        size:int|tuple=32, # Height and width, which are equal
         seed:int=0, # Which world
         pairs:bool=False, # Two clips in a row, the past and the future
     ):
-        self.n,self.frames,self.size,self.seed,self.pairs = n,frames,(size, size),seed,pairs
+        h,w = (size, size) if isinstance(size, int) else size
+        if h!=w: raise InputError(f"shapes move in squares; size {size} is none")
+        self.n,self.frames,self.size,self.seed,self.pairs = n,frames,(h, w),seed,pairs
         self.clips,self.labels = None,None
 
     def __len__(self): return self.n
@@ -293,7 +295,7 @@ def _within(
     if error: raise error
     return value
 
-# %% ../nbs/03_data.ipynb #bc71b6c1
+# %% ../nbs/03_data.ipynb #16746737
 class Batches:
     "Batch number k of a data set, as a function of the seed and k."
     def __init__(self,
@@ -332,7 +334,7 @@ class Batches:
         except InputError as e:
             if not self.ds.root or tries==1: raise
             warnings.warn(f"{e}; the next video takes its place")
-            self._mark(i, f'damaged: {e}'.replace(f'{self.ds.path(i)}: ', ''))
+            self._mark(i, 'damaged: '+str(e).replace(f'{self.ds.root}{os.sep}', ''))
             return self._row((i+1)%len(self.ds), generator, tries-1)
         finally: note[0] = 0
 
@@ -357,7 +359,7 @@ class Batches:
             except StopIteration: return
             except RuntimeError as e:
                 if 'timed out' in str(e): raise TimeoutError from None
-                if 'exited unexpectedly' in str(e): raise self._stuck('kills its reader in training') from None
+                if 'DataLoader worker' in str(e): raise self._stuck('kills its reader in training') from None
                 raise
             if isinstance(batch, Exception): raise batch
             yield k,batch

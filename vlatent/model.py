@@ -18,12 +18,12 @@ from fastcore.basics import patch
 # %% auto #0
 __all__ = ['systems', 'LatentVideoModel']
 
-# %% ../nbs/09_model.ipynb #d84755f6
+# %% ../nbs/09_model.ipynb #013a07f2
 systems = {} # name of a system → its `LatentVideoModel`
 
 class LatentVideoModel(nn.Module, Task):
     "An autoencoder, a denoiser and a diffusion."
-    sampling = dict(sampler='ddim', steps=50, eta=0., spacing='trailing', guidance=1., drop=None) # what a system starts from
+    sampling = dict(sampler='ddim', steps=50, eta=0., spacing='dpm-trailing', guidance=1., drop=None) # what a system starts from
     def __init_subclass__(cls, system:str=None, **kwargs):
         super().__init_subclass__(**kwargs)
         if system: systems[system],cls.system = cls, system

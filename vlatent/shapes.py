@@ -306,7 +306,7 @@ def summary(
                    motion_right=float(((seen%3==label%3) & (seen>=0)).mean()), label_right=float((seen==label).mean()))
     return out
 
-# %% ../nbs/01_shapes.ipynb #55fc3116
+# %% ../nbs/01_shapes.ipynb #b6607f24
 def nearest(
     clips:Tensor, # `(b c t h w)`
     reference:Tensor, # `(n c t h w)`; the same object as `clips` leaves each clip itself out
@@ -316,9 +316,11 @@ def nearest(
     if clips.shape[1:]!=reference.shape[1:] or len(reference) <= (clips is reference):
         raise InputError(f"clips of {tuple(clips.shape)} and a reference of {tuple(reference.shape)}; give both the same axes, and one to compare with")
     ref = reference.detach().float().flatten(1)
+    middle = ref.mean(0) # what all share would only cost digits
+    ref = ref-middle
     square,out = ref.square().sum(1), []
     for i,rows in enumerate(clips.split(batch)):
-        x = rows.detach().to(ref).flatten(1)
+        x = rows.detach().to(ref).flatten(1)-middle
         d = x.square().sum(1)[:,None] - 2*x@ref.T + square
         if clips is reference: d[torch.arange(len(x)), i*batch+torch.arange(len(x))] = float('inf')
         out.append(d.amin(1))

@@ -23,7 +23,7 @@ from .show import save_sheet
 from .video import write_video
 
 # %% auto #0
-__all__ = ['lr_factor', 'optimisers', 'file_hash', 'write_checkpoint', 'is_whole', 'newest_checkpoint', 'Trainer',
+__all__ = ['lr_factor', 'MatrixMuon', 'optimisers', 'file_hash', 'write_checkpoint', 'is_whole', 'newest_checkpoint', 'Trainer',
            'TrainingError', 'stopped_gently', 'open_data', 'open_autoencoder', 'new_run', 'resumable', 'settle_classes',
            'begin', 'train', 'read_changes', 'vlatent_train', 'next_step']
 
@@ -38,7 +38,24 @@ def lr_factor(
     done = (step-warm)/max(1, s.steps-warm)
     return s.final + (1-s.final)*.5*(1+math.cos(math.pi*min(1, done)))
 
-# %% ../nbs/81_train.ipynb #438dbb34
+# %% ../nbs/81_train.ipynb #24ec07d1
+class MatrixMuon(torch.optim.Muon):
+    "Muon for weights of any shape, seen as matrices `(out, everything else)`."
+    def __init__(self,
+        params, # Weights with two or more axes
+        **kwargs # For `torch.optim.Muon`
+    ):
+        self.whole = list(params)
+        super().__init__([nn.Parameter(p.detach().view(len(p), -1)) for p in self.whole], **kwargs)
+
+    def zero_grad(self, set_to_none=True):
+        for p in self.whole: p.grad = None
+
+    def step(self, closure=None):
+        for p,m in zip(self.whole, self.param_groups[0]['params']): m.grad = None if p.grad is None else p.grad.reshape(m.shape)
+        return super().step(closure)
+
+# %% ../nbs/81_train.ipynb #2d351544
 def optimisers(
     module:nn.Module, # What learns
     s:Settings, # `optimiser`, `lr`, `muon_lr`, `betas`, `weight_decay`
@@ -49,10 +66,9 @@ def optimisers(
     if s.optimiser=='adamw': return [adamw(params)]
     if s.optimiser!='muon': raise InputError(f"no optimiser {s.optimiser!r}; there are adamw, muon")
     tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    matrices = [p for p in params if p.ndim==2 and id(p) not in tables]
-    others = [p for p in params if p.ndim!=2 or id(p) in tables]
-    muon = torch.optim.Muon(matrices, lr=s.muon_lr, weight_decay=s.weight_decay)
-    return [muon, adamw(others)] if others else [muon]
+    matrix = lambda p: p.ndim>1 and min(len(p), p[0].numel())>=8 and id(p) not in tables
+    matrices,others = [p for p in params if matrix(p)], [p for p in params if not matrix(p)]
+    return [*([MatrixMuon(matrices, lr=s.muon_lr, weight_decay=s.weight_decay)] if matrices else []), *([adamw(others)] if others else [])]
 
 # %% ../nbs/81_train.ipynb #6850b8f7
 def file_hash(path)->str:
@@ -90,7 +106,7 @@ def newest_checkpoint(
     found = sorted(Path(out).glob('checkpoints/step_*'), reverse=True)
     return next(filter(is_whole, found), None)
 
-# %% ../nbs/81_train.ipynb #b0fb5113
+# %% ../nbs/81_train.ipynb #b9870c3f
 class Trainer:
     "Train a task; everything that changes is saved, so that it can go on at any step."
     def __init__(self,
@@ -117,12 +133,13 @@ class Trainer:
             if isinstance(m, nn.Module): m.to(self.device)
         for p in task.parts.values(): p.train()
         self.optimisers = {name: optimisers(part, s) for name,part in task.parts.items()}
+        self.rates = {name: [o.param_groups[0]['lr'] for o in os] for name,os in self.optimisers.items()}
         self.ema = {name: EMA(part, s.ema) for name,part in task.parts.items()} if s.ema else {}
         for name,part in task.parts.items():
             task.wrapped[name],*prepared = self.accelerator.prepare(part, *self.optimisers[name])
             self.optimisers[name] = prepared
 
-# %% ../nbs/81_train.ipynb #5f7fd62a
+# %% ../nbs/81_train.ipynb #82d15446
 @patch
 def train_step(self:Trainer,
     batch:dict # The process's rows of the global batch
@@ -142,7 +159,7 @@ def train_step(self:Trainer,
                 self.accelerator.backward(loss/s.accumulate)
             self.note(loss=loss.detach(), **logs)
         if s.clip: self.note(grad=self.accelerator.clip_grad_norm_(self.task.parts[name].parameters(), s.clip))
-        for o,lr in zip(self.optimisers[name], [s.muon_lr, s.lr] if s.optimiser=='muon' else [s.lr]):
+        for o,lr in zip(self.optimisers[name], self.rates[name]):
             for g in o.param_groups: g['lr'] = lr*lr_factor(self.step, s)
             o.step()
         if self.ema and self.step and self.step%s.ema_every==0: self.ema[name].update(self.task.parts[name])
@@ -325,7 +342,7 @@ def settle_classes(r, ds, by_class):
     if by_class: r.setdefault('denoiser', {})['classes'] = have
     elif want and want<have: raise InputError(f"the recipe has {want} classes but the data has {have}; give --classes to take those of the data")
 
-# %% ../nbs/81_train.ipynb #b7ec12b5
+# %% ../nbs/81_train.ipynb #49a3d024
 def begin(
     out:Path, # Run directory
     task:Task, # What will be trained
@@ -333,17 +350,18 @@ def begin(
     ds, # Data
 ):
     "Write what a run has from the start: configuration, data index, frozen parts, cached latents."
-    out.mkdir(parents=True, exist_ok=True)
-    for name,part in task.models.items():
-        if name not in task.parts: part.save_pretrained(out/name)
-    hashes = {name: fingerprint(part) for name,part in task.models.items() if name not in task.parts and part.state_dict()}
-    base = getattr(ds, 'videos', ds) # of cached latents
-    if getattr(base, 'index', None) is not None:
-        with replacing(out/'data.csv') as tmp: base.index.to_csv(tmp, index=False)
-        hashes['data'] = file_hash(out/'data.csv')
-    if base is not ds: ds.save(out/'latents.safetensors')
-    own = task.config if isinstance(task, LatentVideoModel) else {'class': type(task).__name__, 'version': __version__}
-    write_json(out/'config.json', {**own, **config, 'classes': list(base.classes), 'hashes': hashes})
+    frozen = {name: part for name,part in task.models.items() if name not in task.parts}
+    hashes = {name: fingerprint(part) for name,part in frozen.items() if part.state_dict()}
+    videos = getattr(ds, 'videos', ds) # of cached latents
+    with replacing(out) as tmp: # a run is there from its first moment, or not at all
+        tmp.mkdir()
+        for name,part in frozen.items(): part.save_pretrained(tmp/name)
+        if getattr(videos, 'index', None) is not None:
+            videos.index.to_csv(tmp/'data.csv', index=False)
+            hashes['data'] = file_hash(tmp/'data.csv')
+        if videos is not ds: ds.save(tmp/'latents.safetensors')
+        own = task.config if isinstance(task, LatentVideoModel) else {'class': type(task).__name__, 'version': __version__}
+        write_json(tmp/'config.json', {**own, **config, 'classes': list(videos.classes), 'hashes': hashes})
 
 # %% ../nbs/81_train.ipynb #1052ac68
 def train(

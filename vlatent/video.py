@@ -71,7 +71,7 @@ def open_video(
     "Open a video; a file that cannot be used gives one line that says why."
     return VideoFile(path, reader)
 
-# %% ../nbs/02_video.ipynb #770bee7c
+# %% ../nbs/02_video.ipynb #7a9679d7
 def fit(
     frames:Tensor, # Decoded frames `(t h w c)` in bytes, or a video `(c t h w)` in [-1, 1]
     size:int|tuple, # Side of a square, or (height, width)
@@ -87,8 +87,8 @@ def fit(
     ch,cw = (max(round(W*h/w), 1), W) if H*w>W*h else (H, max(round(H*w/h), 1))
     top,left = (H-ch)//2,(W-cw)//2
     x = x[:, :, top:top+ch, left:left+cw].float()
-    if frames.dtype==torch.uint8: x = x/127.5-1
     if (ch, cw)!=(h, w): x = F.interpolate(x, (h, w), mode='bilinear', align_corners=False, antialias=rule=='antialias')
+    if frames.dtype==torch.uint8: x = x/127.5-1
     return rearrange(x, 't c h w -> c t h w').contiguous()
 
 # %% ../nbs/02_video.ipynb #99fc40eb
