@@ -284,7 +284,7 @@ def stopped_gently(trainer):
     finally:
         for sig,handler in old.items(): signal.signal(sig, handler)
 
-# %% ../nbs/81_train.ipynb #a856f124
+# %% ../nbs/81_train.ipynb #82a6f614
 def open_data(
     data:str, # A folder of videos, or 'shapes' / 'shapes:1000' for that many built-in clips
     settings:dict, # Keywords of `VideoData`
@@ -296,7 +296,7 @@ def open_data(
     if name=='shapes' and not Path(data).exists():
         if count and not (count.isdigit() and int(count)): raise InputError(f"data={data}: how many shapes? For example shapes:1000")
         return ShapeData(int(count or 1024), **{k: v for k,v in settings.items() if k in ('frames','size','pairs')})
-    ds = VideoData(data, index=pd.read_csv(index) if index and index.exists() else None, progress=progress, **settings)
+    ds = VideoData(data, index=read_index(index) if index and index.exists() else None, progress=progress, **settings)
     if progress: print(describe(ds.index), file=sys.stderr)
     return ds
 
