@@ -429,7 +429,7 @@ class PlaneBlock(nn.Module):
     def forward(self, planes, emb):
         return self.across(per_plane(self.one, planes, emb))
 
-# %% ../nbs/11_pvdm.ipynb #a08c14f9
+# %% ../nbs/11_pvdm.ipynb #f1732c70
 class TriplaneUNet(Part):
     "PVDM's denoiser: one 2D U-Net for three planes, `(b c n)` to `(b c n)`."
     def __init__(self,
@@ -445,13 +445,14 @@ class TriplaneUNet(Part):
         classes:int=0, # Number of classes; 0: none
         positions:bool=False, # Learned start values for each place on the planes
         across:bool=True, # Attention across the planes
+        mirror:bool=False, # Show the context backwards in time
         dropout:float=0., # In the residual blocks
     ):
         super().__init__()
         t,h,w = shape
         down = 2**(len(mult)-1)
         if any(n%down for n in shape): raise InputError(f"a grid {t}×{h}×{w} cannot be halved {len(mult)-1} times; frames and patches must be divisible by {down}, or use fewer levels")
-        self.shape,self.latent,self.width,self.classes,self.context = tuple(shape), latent, width, classes, context
+        self.shape,self.latent,self.width,self.classes,self.context,self.mirror = tuple(shape), latent, width, classes, context, mirror
         self.conds = ('context',)*bool(context) + ('label',)*bool(classes)
         emb = 4*width
         self.time = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
@@ -485,6 +486,14 @@ class TriplaneUNet(Part):
         empty = {'context': torch.zeros_like, 'label': lambda v: torch.full_like(v, -1)}
         return {k: empty[k](v) if k in drop and v is not None else v for k,v in cond.items()}
 
+    def facing(self,
+        context:Tensor # Latents `(b c n)`
+    )->Tensor: # The same, backwards in time if `mirror`
+        "The context as the network wants to see it."
+        if not self.mirror: return context
+        xy,yt,xt = to_planes(context, self.shape)
+        return to_flat((xy, yt.flip(2), xt.flip(2)))
+
     def embed(self,
         t:Tensor, # Diffusion times `(b)`
         label:Tensor=None, # Classes `(b)`, −1 for none
@@ -509,7 +518,7 @@ class TriplaneUNet(Part):
         trace:list=None, # Gets the planes after every block, for a look inside
     )->Tensor: # What the diffusion predicts `(b c n)`
         "Predict noise (or velocity) of noisy latents."
-        if self.context: zt = torch.cat([zt, torch.zeros_like(zt) if context is None else context], dim=1)
+        if self.context: zt = torch.cat([zt, torch.zeros_like(zt) if context is None else self.facing(context)], dim=1)
         elif context is not None: raise InputError("this network was built without context; it cannot continue a clip")
         emb = self.embed(t, label)
         x = per_plane(self.start, to_planes(zt, self.shape))

@@ -48,11 +48,11 @@ class Settings:
         for k in ('lr','muon_lr'):
             if not isinstance(v:=getattr(self, k), (int,float)) or not v>0: raise InputError(f"train.{k}={v!r}; it takes a number above 0")
 
-# %% ../nbs/80_recipes.ipynb #fc467289
+# %% ../nbs/80_recipes.ipynb #15884750
 pvdm_train = dict(lr=1e-4, betas=(.9,.999), weight_decay=.01, batch_size=64, ema=.9999, ema_every=25, log_every=500, save_every=10_000, show_every=10_000)
 pvdm_data = dict(size=256, frames=16, rule='pvdm', pairs=True)
 
-recipes = { # source: pvdm.md: paper appendix D; configs/latent-diffusion/base.yaml
+recipes = { # source: PVDM, appendix D; configs/latent-diffusion/base.yaml of the released code
     'pvdm-l':       dict(task='pvdm', denoiser=dict(), diffusion=dict(clip=1.), model=dict(context_share=.3), data=pvdm_data,
                          train=dict(**pvdm_train, steps=850_000), source='released configuration; UCF-101 (SkyTimelapse: model.context_share=0.2)'),
     'pvdm-l-paper': dict(task='pvdm', denoiser=dict(mult=(1,2,4)), diffusion=dict(clip=1.), model=dict(context_share=.3), data=pvdm_data,
@@ -60,7 +60,7 @@ recipes = { # source: pvdm.md: paper appendix D; configs/latent-diffusion/base.y
     'pvdm-s':       dict(task='pvdm', denoiser=dict(width=128, mult=(1,2,4)), diffusion=dict(clip=1.), model=dict(context_share=.3), data=pvdm_data,
                          train=dict(**pvdm_train, steps=400_000), source='PVDM, appendix D, small model')}
 
-# %% ../nbs/80_recipes.ipynb #a04eeee9
+# %% ../nbs/80_recipes.ipynb #95916546
 small_ae = dict(size=32, frames=16, patch=4, width=48, depth=(1,2), heads=4, head_width=12, mult=2, proj_depth=1, proj_heads=4, proj_head_width=12, proj_inner=96, init=.02, noise=.1)
 small_data = dict(size=32, frames=16)
 recipes |= {
@@ -68,15 +68,15 @@ recipes |= {
                     train=dict(steps=2400, batch_size=2, optimiser='muon', lr=4e-3, muon_lr=.02, betas=(.9,.99), weight_decay=.01, warmup=.05, final=.02, clip=1., log_every=20, save_every=400, show_every=400), source='this book'),
     'demo':    dict(task='pvdm', denoiser=dict(shape=(16,8,8), width=32, mult=(1,2), blocks=1, attention=(), heads=1, groups=8, positions=True),
                     diffusion=dict(schedule='cosine', predicts='v', clip=4., stratified=True),
-                    model=dict(context_share=.3, coin='row', sampling=dict(steps=30, eta=0., spacing='trailing')), data=dict(**small_data, pairs=True), cache=dict(n=1024, standardise=True),
+                    model=dict(context_share=.3, coin='row', sampling=dict(steps=30, eta=0., spacing='dpm-trailing')), data=dict(**small_data, pairs=True), cache=dict(n=1024, standardise=True),
                     train=dict(steps=1500, batch_size=8, optimiser='muon', lr=2e-3, muon_lr=.02, betas=(.9,.99), weight_decay=.01, warmup=.05, final=.02, clip=1., ema=.99, log_every=20, save_every=400, show_every=400), source='this book')}
 
-# %% ../nbs/80_recipes.ipynb #28496ba4
+# %% ../nbs/80_recipes.ipynb #78760089
 recipes |= {
     'tiny-ae': dict(task='pvdm-autoencoder', autoencoder=dict(size=16, frames=4, patch=4, width=16, depth=1, heads=2, head_width=8, mult=1, proj_depth=1, proj_heads=2, proj_head_width=8, proj_inner=16, init=.02),
                     loss=dict(l1=1., l2=20.), data=dict(size=16, frames=4), train=dict(steps=20, batch_size=4, lr=4e-3, log_every=5, save_every=10, show_every=20), source='tests'),
     'tiny':    dict(task='pvdm', denoiser=dict(shape=(4,4,4), width=8, mult=(1,2), blocks=1, attention=(), heads=1, groups=4),
-                    diffusion=dict(schedule='cosine', predicts='v', clip=4.), model=dict(coin='row', sampling=dict(steps=4, eta=0., spacing='trailing')), data=dict(size=16, frames=4, pairs=True),
+                    diffusion=dict(schedule='cosine', predicts='v', clip=4.), model=dict(coin='row', sampling=dict(steps=4, eta=0., spacing='dpm-trailing')), data=dict(size=16, frames=4, pairs=True),
                     train=dict(steps=20, batch_size=4, lr=2e-3, ema=.9, log_every=5, save_every=10, show_every=20), source='tests')}
 
 # %% ../nbs/80_recipes.ipynb #84cb58da
