@@ -69,7 +69,7 @@ def drift(
         rows.append({'frames': f'{at}–{at+window-1}', 'one object': s['one'], 'valid, leniently': s['lenient'], 'valid, strictly': s['strict']})
     return pd.DataFrame(rows)
 
-# %% ../nbs/86_demo.ipynb #99320c47
+# %% ../nbs/86_demo.ipynb #548ce658
 def demo(
     data:str=None, # Folder of videos; `None` writes the built-in moving shapes
     out:str|Path='demo', # Folder for everything
@@ -83,6 +83,8 @@ def demo(
     "Data, autoencoder, diffusion, samples, numbers, report."
     start,out = time.perf_counter(), Path(out)
     if system not in systems: raise InputError(f"no system {system!r}; there are {', '.join(systems)}")
+    device = str(pick_device(device))
+    if fps is not None and not fps>0: raise InputError(f"fps={fps}; give frames a second, above 0")
     if not minutes>=1: raise InputError(f"minutes={minutes}; the shortest demo takes 1")
     shapes = data is None
     say = lambda text: print(text, file=sys.stderr, flush=True) if progress else None
@@ -92,6 +94,9 @@ def demo(
     changes = {} if fps is None else {'data.fps': fps}
     ds = open_data(data, recipe('demo-ae', changes)['data'], progress=progress)
     classes = len(ds.classes)>1
+    settings = out/'demo.json'
+    if settings.exists() and (old:=read_json(settings).get('minutes'))!=minutes: raise InputError(f"{out} is a demo of {old:g} minutes; give another --out for one of {minutes:g}")
+    write_json(settings, dict(minutes=minutes, seed=seed))
     left = lambda: 60*minutes - (time.perf_counter()-start) - (45 if shapes else 25) # seconds for training; the rest is for samples and the report
     ae = stage(out/'autoencoder', 'demo-ae', data, .42*left(), changes, seed, device, progress, say)
     run = stage(out/'pvdm', 'demo', data, left(), {**changes, 'cache.n': min(1024, max(256, 4*len(ds)))}, seed, device, progress, say, autoencoder=ae, classes=classes)
@@ -99,12 +104,16 @@ def demo(
     say('sampling and judging')
     return report(out, model, ds, data, ae, run, shapes, seed, minutes)
 
-# %% ../nbs/86_demo.ipynb #9cf6fce0
+# %% ../nbs/86_demo.ipynb #f51a3b5d
 def stage(folder, name, data, seconds, changes, seed, device, progress, say, **kwargs)->Path:
     "One training of the demo, new or continued."
     if (folder/'config.json').exists():
+        old = read_json(folder/'config.json')
+        was = dict(name=old.get('name'), data=old.get('data'), seed=old.get('seed'), fps=old.get('recipe', {}).get('data', {}).get('fps'))
+        asked = dict(name=name, data=str(data), seed=seed, fps=changes.get('data.fps'))
+        if was!=asked: raise InputError(f"{folder} was trained with {', '.join(f'{k} {v}' for k,v in was.items() if v!=asked[k])}; give another --out for {', '.join(f'{k} {v}' for k,v in asked.items() if v!=was[k])}")
         say(f'going on with {folder}')
-        done = train(out=folder, resume=True, device=device, progress=progress)
+        done = train(name, str(data), folder, resume=True, device=device, progress=progress)
     else:
         steps = steps_for(seconds-8, name, str(data), {**changes, **({'cache.n': 16} if 'cache.n' in changes else {})}, seed=seed, device=device, **kwargs)
         say(f'{name}: {steps} steps in about {seconds:.0f} seconds')
@@ -125,7 +134,7 @@ def held_out(
     rows = [ds.get(i%len(ds), seeded(seed, 'held out', i)) for i in range(n)]
     return torch.stack([r['video'][:,:ds.frames] for r in rows]), torch.stack([r['label'] for r in rows])
 
-# %% ../nbs/86_demo.ipynb #14f5da6e
+# %% ../nbs/86_demo.ipynb #03e9c605
 def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     "Sample, judge and write `report.html`."
     start,T = time.perf_counter(), model.frames
@@ -133,7 +142,8 @@ def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     names = read_json(run/'config.json')['classes']
     classes = model.denoiser.classes
     real,label = held_out(ds, shapes, n, seed)
-    wanted = torch.arange(n)%classes if classes else None
+    wanted = torch.arange(n)%classes if classes else None # in the order of the folders' names
+    asked = torch.tensor([class_names.index(names[i]) for i in wanted]) if shapes else None # in the order of the reader
     cond = lambda k: dict(label=torch.arange(k)%classes) if classes else {}
     with torch.no_grad(): recon = torch.cat([model.decode(model.encode(x)).cpu() for x in real.split(32)])
     sample = lambda m,k,**kw: torch.cat([m.sample(len(w), seed=seed+i, **({'label': w} if classes else {}), **kw).cpu()
@@ -147,12 +157,12 @@ def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     facts = {'reconstruction': f'{psnr(real, recon).mean():.1f} dB'}
     train_clips = torch.stack([ds.get(i%len(ds), seeded(seed, 'train', i))['video'][:,:T] for i in range(512)])
     if shapes:
-        sets = {'real': (real, label), 'reconstructed': (recon, label), 'sampled': (samples, wanted), 'before training': (sample(untrained_like(model), n), wanted)}
+        sets = {'real': (real, label), 'reconstructed': (recon, label), 'sampled': (samples, asked), 'before training': (sample(untrained_like(model), n), asked)}
         table = judge_sets(sets, train_clips)
         percent = lambda row: f"{100*table.loc[row,'sampled']:.0f} %"
         facts |= {'samples with one object': percent('one object'), 'leniently valid': percent('valid, leniently'), 'shape and motion as asked': percent('both as asked')}
     else: table = pd.DataFrame([{'': k, 'clips': len(x), 'distance to the nearest training clip': float(nearest(x, train_clips).median())} for k,x in (('reconstructed', recon), ('sampled', samples))])
-    page.facts({**facts, 'numbers a clip': f'{math.prod(model.autoencoder.latent_shape()):,} for {real[0].numel():,}', 'parameters': f'{sum(parameters(p) for p in (model.autoencoder.requires_grad_(True), model.denoiser)):,}'})
+    page.facts({**facts, 'numbers a clip': f'{math.prod(model.autoencoder.latent_shape()):,} for {real[0].numel():,}', 'parameters': f'{sum(parameters(p, frozen=True) for p in (model.autoencoder, model.denoiser)):,}'})
     first = 9 if shapes else 12
     page.text('## Sampled videos\n\n' + ('One of each class, asked for by name.' if classes else 'Twelve clips.'))
     page.clip(samples[:first], fps=8, zoom=4 if shapes else 3, titles=[names[i] for i in wanted[:first]] if classes else None)
@@ -171,7 +181,7 @@ def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     if shapes:
         page.table(table.round(3), caption=f'{n} clips a column. {protocol}.')
         page.table(drift(long).round(3), caption=f'the {k} long videos, window by window')
-        if (s:=model.sampling['guidance'])!=1: page.table(judge_sets({f'guidance {g:g}': (sample(model, n, guidance=g), wanted) for g in (1., s)}, train_clips).round(3), caption='without and with classifier-free guidance')
+        if (s:=model.sampling['guidance'])!=1: page.table(judge_sets({f'guidance {g:g}': (sample(model, n, guidance=g), asked) for g in (1., s)}, train_clips).round(3), caption='without and with classifier-free guidance')
     else: page.table(table.round(3), caption=f'between training clips that distance is {nearest(train_clips, train_clips).median():.3f}. {protocol}.')
     page.text('## Go on\n\nEverything is in ordinary run directories:')
     page.code(f"vlatent_sample {run} --n 16 --frames 256{' --label all' if classes else ''}\nvlatent_demo{'' if shapes else f' --data {data}'} --minutes 30 --out {out}-30\n"

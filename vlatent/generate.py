@@ -18,7 +18,7 @@ from .show import save_sheet
 from .video import *
 
 # %% auto #0
-__all__ = ['demo_model', 'pick_labels', 'generate', 'read_start', 'vlatent_sample', 'read_steps', 'model_classes']
+__all__ = ['demo_model', 'pick_labels', 'model_classes', 'generate', 'read_start', 'vlatent_sample', 'read_steps']
 
 # %% ../nbs/82_generate.ipynb #6a2b60f8
 def demo_model(
@@ -29,7 +29,7 @@ def demo_model(
     if not folder.is_dir(): raise InputError(f"this installation has no demo model at {folder}; install vlatent from its repository or a wheel")
     return LatentVideoModel.from_pretrained(folder, device)
 
-# %% ../nbs/82_generate.ipynb #483a4b90
+# %% ../nbs/82_generate.ipynb #bd221eea
 def pick_labels(
     label:str, # A name or number, several separated by commas, or 'all'; `None`: no class
     n:int, # Videos
@@ -40,12 +40,22 @@ def pick_labels(
     if not names: raise InputError(f"this model was trained without classes; leave label={label} out")
     def number(x):
         if x in names: return names.index(x)
-        if x.lstrip('-').isdigit() and 0<=int(x)<len(names): return int(x)
+        if x.isdecimal() and int(x)<len(names): return int(x)
         raise InputError(f"no class {x!r}; there are {', '.join(f'{i} {name}' for i,name in enumerate(names))}")
     chosen = list(range(len(names))) if label=='all' else [number(x.strip()) for x in str(label).split(',')]
     return [chosen[i%len(chosen)] for i in range(n)]
 
-# %% ../nbs/82_generate.ipynb #c86e8afd
+# %% ../nbs/82_generate.ipynb #bfe0c1b1
+def model_classes(
+    run:str|None, # Where the model came from; `None`: the demo model
+    model:LatentVideoModel, # Its denoiser knows how many there are
+)->list: # Names, or numbers where the run does not know names
+    "Names of a model's classes."
+    if not getattr(model.denoiser, 'classes', 0): return []
+    folder = Path(__file__).parent/'assets/demo' if run is None else find_folder(run)
+    return read_json(folder/'config.json').get('classes') or [str(i) for i in range(model.denoiser.classes)]
+
+# %% ../nbs/82_generate.ipynb #51989b01
 def generate(
     model:LatentVideoModel, # What samples
     out:str|Path, # Folder for the files
@@ -56,20 +66,26 @@ def generate(
     batch:int=16, # Videos sampled together
     seed:int=0, # Of the first video
     label:list=None, # Class of each video
+    names:list=None, # Names of the classes, for the table
     start:Tensor=None, # A video to continue, `(c t h w)`; its frames come first in each file
     columns:int=16, # Frames of each video on the contact sheet
     progress:bool=True, # Show a bar
     **kwargs # For `LatentVideoModel.stream`: steps, sampler, guidance, eta, …
 )->pd.DataFrame: # A row a video: file, seed, label
     "Sample videos into files, with a contact sheet `sheet.png` and a table `videos.csv`."
-    out,frames = Path(out), frames or model.frames
+    out,frames = Path(out), model.frames if frames is None else frames
+    if frames<1: raise InputError(f"frames={frames}; ask for at least one")
+    if not .1<=fps<=1000: raise InputError(f"fps={fps}; give frames a second, from 0.1 to 1000")
+    if not str(out).strip('. /'): raise InputError(f"out={str(out)!r}; give a folder for the videos")
     if kind not in ('mp4','gif'): raise InputError(f"no file type {kind!r}; there are mp4, gif")
     if batch<1: raise InputError(f"batch={batch}; sample at least one video at a time")
     if n<1: raise InputError(f"n={n} videos; ask for at least one")
     before = 0 if start is None else start.shape[1]
     shown = torch.linspace(0, before+frames-1, min(columns, before+frames)).round().long().tolist()
     rows,sheet = [], []
-    with tqdm(total=n*frames, desc='frames', disable=not progress) as bar:
+    try: out.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise OSError(e.errno, f'cannot write videos there ({e.strerror})', str(out)) from None
+    with tqdm(total=n*(before+frames), desc='frames', disable=not progress) as bar:
         for first in range(0, n, batch):
             m = min(batch, n-first)
             cond = dict(kwargs, label=label[first:first+m]) if label is not None else kwargs
@@ -85,25 +101,26 @@ def generate(
                     for w,video in zip(writers, p): w.write(video)
                     thumbs.append(p[:,:,[k-at for k in shown if at<=k<at+p.shape[2]]])
                     at += p.shape[2]
-                    bar.update(0 if p is start else m*p.shape[2])
-            sheet.append(torch.cat(thumbs, dim=2))
-            rows += [dict(file=f.name, seed=seed+first+i, label=None if label is None else label[first+i]) for i,f in enumerate(files)]
+                    bar.update(m*p.shape[2])
+            if len(rows)<64: sheet.append(torch.cat(thumbs, dim=2)) # more rows than that nobody looks at
+            rows += [dict(file=f.name, seed=seed+first+i, **({'label': (k:=label[first+i]), 'class': names[k] if names else str(k)} if label else {})) for i,f in enumerate(files)]
     table = pd.DataFrame(rows)
     with replacing(out/'videos.csv') as tmp: table.to_csv(tmp, index=False)
     save_sheet(out/'sheet.png', torch.cat(sheet)[:64])
     return table
 
-# %% ../nbs/82_generate.ipynb #723aa808
+# %% ../nbs/82_generate.ipynb #8f74831d
 def read_start(
     path:str, # A video file or frame folder
     model:LatentVideoModel, # What will continue it
+    rule:str='antialias', # How the model's training data was resized, see `fit`
 )->Tensor: # `(c t h w)` in [-1, 1]
     "The end of a video, at the size and length that the model continues from."
     file = open_video(path)
     if file.frames<model.frames: raise InputError(f"{path} has {file.frames} frames; this model continues from its last {model.frames}")
-    return fit(file.read(range(file.frames-model.frames, file.frames)), model.autoencoder.size, rule='antialias')
+    return fit(file.read(range(file.frames-model.frames, file.frames)), model.autoencoder.size, rule=rule)
 
-# %% ../nbs/82_generate.ipynb #b6c91f42
+# %% ../nbs/82_generate.ipynb #f33dbceb
 @command
 def vlatent_sample(
     run:Param("A run, a saved model or a hub name", str, nargs='?', opt=False)=None,
@@ -129,9 +146,11 @@ def vlatent_sample(
     device = pick_device(device)
     model = demo_model(device) if demo else LatentVideoModel.from_pretrained(run, device)
     names = model_classes(None if demo else run, model)
-    table = generate(model, out, n, frames, fps, kind, batch, seed, pick_labels(label, n, names), None if start is None else read_start(start, model),
+    data = {} if demo else read_json(find_folder(run)/'config.json').get('recipe', {}).get('data', {})
+    label = pick_labels(label, n, names)
+    if guidance not in (None, 1) and label is None: raise InputError(f"guidance={guidance} strengthens a class; give --label too" if names else f"guidance={guidance}: this model was trained without classes, which guidance strengthens")
+    table = generate(model, out, n, frames, fps, kind, batch, seed, label, names, None if start is None else read_start(start, model, data.get('rule', 'antialias')),
                      steps=read_steps(steps), sampler=sampler, guidance=guidance, eta=eta, exact=exact)
-    for i,name in table['label'].dropna().map(lambda i: names[int(i)]).items(): table.loc[i,'class'] = name
     print(f"{len(table)} videos of {frames or model.frames} frames in {out}/, all at a glance in {Path(out)/'sheet.png'}")
 
 # %% ../nbs/82_generate.ipynb #f8814676
@@ -144,12 +163,3 @@ def read_steps(
     except ValueError: steps = ()
     if not 1<=len(steps)<=2 or min(steps)<1: raise InputError(f"steps={text!r}; give a number, or two with a comma for the first and the later clips")
     return steps if len(steps)==2 else steps[0]
-
-# %% ../nbs/82_generate.ipynb #0177cefc
-def model_classes(
-    run:str|None, # Where the model came from; `None`: the demo model
-    model:LatentVideoModel, # Its denoiser knows how many there are
-)->list: # Names, or numbers where the run does not know names
-    "Names of a model's classes."
-    folder = Path(__file__).parent/'assets/demo' if run is None else find_folder(run)
-    return read_json(folder/'config.json').get('classes') or [str(i) for i in range(getattr(model.denoiser, 'classes', 0))]

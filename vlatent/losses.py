@@ -9,7 +9,7 @@ from torch import nn, Tensor
 from .core import *
 
 # %% auto #0
-__all__ = ['psnr', 'pixel_losses', 'Task', 'Draws', 'AutoencoderTask']
+__all__ = ['psnr', 'pixel_losses', 'Task', 'Draws', 'AutoencoderTask', 'import_torchvision', 'lpips_head', 'vgg16_state', 'Perceptual', 'draw_vgg', 'OverProcesses', 'BatchNorm', 'PatchDiscriminator', 'official_discriminator', 'hinge', 'vanilla', 'generator_loss', 'feature_matching', 'Discriminators', 'pick_frame', 'frozen', 'judge_losses', 'AdversarialTask', 'Patience']
 
 # %% ../nbs/08_losses.ipynb #3373e655
 def psnr(
@@ -93,7 +93,7 @@ class Draws:
         "One uniform number that all rows of all processes share."
         return torch.rand((), generator=self.shared).item()
 
-# %% ../nbs/08_losses.ipynb #853f8943
+# %% ../nbs/08_losses.ipynb #b1703761
 class AutoencoderTask(Task):
     "Train an autoencoder to give back its input."
     def __init__(self,
@@ -107,7 +107,9 @@ class AutoencoderTask(Task):
 
     def loss(self, batch, part, step, draws=None):
         video = batch['video']
-        losses = pixel_losses(video, fake:=self.wrapped[part](video))
+        net = self.parts[part]
+        noise = dict(noise=draws.normal(net.latent_shape(*video.shape[2:]))) if draws and getattr(net, 'noise', 0) else {} # of rows, not of processes
+        losses = pixel_losses(video, fake:=self.wrapped[part](video, **noise))
         loss = sum(self.weights[k]*v for k,v in losses.items())
         return loss, {**{k: v.detach() for k,v in losses.items()}, 'psnr': psnr(video, fake.detach()).mean()}
 
@@ -120,3 +122,366 @@ class AutoencoderTask(Task):
         both = torch.stack([video, net(video)], dim=1).flatten(0, 1)
         net.train(training)
         return both
+
+# %% ../nbs/08_perceptual.ipynb #6f423c85
+import hashlib, importlib, importlib.util, math
+from contextlib import contextmanager
+from pathlib import Path
+import torch.distributed as dist
+from .layers import rename
+
+# %% ../nbs/08_perceptual.ipynb #44cd1c02
+_torchvision = torch.library.Library('torchvision', 'FRAGMENT') # must outlive the import
+
+# %% ../nbs/08_perceptual.ipynb #b87f5c7d
+def import_torchvision():
+    "The module torchvision, also where its compiled operators do not fit torch."
+    try: return importlib.import_module('torchvision')
+    except RuntimeError as e:
+        if 'operator torchvision::nms does not exist' not in str(e): raise
+        for name in ('nms','qnms'): _torchvision.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        return importlib.import_module('torchvision')
+
+# %% ../nbs/08_perceptual.ipynb #d7a9c49f
+def lpips_head(
+    real:list, # Feature maps `(n c h w)`, one a level
+    fake:list, # Those of the other picture
+    weights:list, # Of the channels, each `(1 c 1 1)`
+)->Tensor: # `(n)`
+    "LPIPS from given feature maps."
+    unit = lambda f: f/(torch.linalg.vector_norm(f, dim=1, keepdim=True)+1e-10)
+    return sum(((unit(a)-unit(b)).square()*w).sum(1).mean((1,2)) for a,b,w in zip(real, fake, weights))
+
+# %% ../nbs/08_perceptual.ipynb #af5e49d5
+def vgg16_state(
+    download:bool=False, # Let torchvision fetch the file if it is missing
+)->dict: # Name → tensor, for the convolutions
+    "The trained VGG16 of torchvision, from torch's hub cache."
+    entry = import_torchvision().models.VGG16_Weights.IMAGENET1K_V1
+    name = entry.url.rpartition('/')[2]
+    path,sha = Path(torch.hub.get_dir())/'checkpoints'/name, Path(name).stem.rpartition('-')[2]
+    if not path.is_file():
+        if not download: raise InputError(f"no file {path}: LPIPS needs VGG16, trained on ImageNet. Put {name} there (torchvision's model vgg16, weights IMAGENET1K_V1; 528 MB, "
+                                          f"its SHA-256 begins with {sha}), or ask for it with download=True, or train without LPIPS (weight 0)")
+        entry.get_state_dict(progress=True, check_hash=True)
+    with open(path, 'rb') as f: found = hashlib.file_digest(f, 'sha256').hexdigest()
+    if not found.startswith(sha): raise InputError(f"{path} is damaged: its SHA-256 begins with {found[:8]}, not {sha}; delete it and fetch it again")
+    return {k.removeprefix('features.'): v for k,v in read_checkpoint(path).items() if k.startswith('features.')}
+
+# %% ../nbs/08_perceptual.ipynb #b5f6134e
+class Perceptual(nn.Module):
+    "LPIPS with VGG16: how different two frames look."
+    ends = 3,8,15,22,29 # the last ReLU before each pooling, and the last of all
+    def __init__(self,
+        weights:str='imagenet', # 'imagenet', or 'random' for tests
+        download:bool=False, # Let torchvision fetch missing weights
+    ):
+        super().__init__()
+        if weights not in ('imagenet','random'): raise InputError(f"no weights {weights!r} for VGG16; there are imagenet, random")
+        state = vgg16_state(download) if weights=='imagenet' else None
+        with torch.device('meta'): self.trunk = import_torchvision().models.vgg16().features[:self.ends[-1]+1]
+        self.trunk.to_empty(device='cpu')
+        if state: load_state(self.trunk, state, 'the file of VGG16')
+        else: draw_vgg(self.trunk)
+        fitted = read_checkpoint(Path(importlib.util.find_spec('lpips').submodule_search_locations[0])/'weights/v0.1/vgg.pth')
+        for i in range(5): self.register_buffer(f'channels{i}', fitted[f'lin{i}.model.1.weight'])
+        self.register_buffer('shift', torch.tensor([-.030,-.088,-.188], device='cpu').view(3,1,1))
+        self.register_buffer('scale', torch.tensor([.458,.448,.450], device='cpu').view(3,1,1))
+        self.eval().requires_grad_(False)
+
+    @property
+    def channels(self)->list: return [getattr(self, f'channels{i}') for i in range(5)]
+
+    def scaled(self, x): return (x-self.shift)/self.scale
+
+    def features(self,
+        x:Tensor # Frames `(n 3 h w)` in [-1, 1]
+    )->list: # Feature maps of the five levels
+        "What VGG16 sees."
+        x,found = self.scaled(x), []
+        for i,layer in enumerate(self.trunk):
+            x = layer(x)
+            if i in self.ends: found.append(x)
+        return found
+
+    def forward(self,
+        real:Tensor, # Frames `(n 3 h w)` in [-1, 1]; gets no gradient
+        fake:Tensor, # Their reconstructions
+    )->Tensor: # `(n)`
+        if min(real.shape[-2:])<16: raise InputError(f"LPIPS halves a frame four times and needs 16 pixels, not {min(real.shape[-2:])}; use larger frames, or lpips=0")
+        with torch.no_grad(): seen = self.features(real)
+        return lpips_head(seen, self.features(fake), self.channels)
+
+# %% ../nbs/08_perceptual.ipynb #90a6ce9a
+def draw_vgg(trunk:nn.Module):
+    "Give VGG16 random weights, always the same."
+    g = seeded(0, 'vgg16')
+    for layer in trunk:
+        if not isinstance(layer, nn.Conv2d): continue
+        nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu', generator=g)
+        nn.init.zeros_(layer.bias)
+
+# %% ../nbs/08_perceptual.ipynb #d4bdb6ec
+class OverProcesses(torch.autograd.Function):
+    "The mean of a tensor over all processes; its gradient goes back to all of them."
+    @staticmethod
+    def forward(ctx, x):
+        dist.all_reduce(x:=x.clone())
+        return x/dist.get_world_size()
+
+    @staticmethod
+    def backward(ctx, grad): return OverProcesses.apply(grad)
+
+# %% ../nbs/08_perceptual.ipynb #180118d0
+class BatchNorm(nn.modules.batchnorm._BatchNorm):
+    "Batch norm, of any number of axes, with the statistics of all processes."
+    def _check_input_dim(self, x): pass
+
+    def forward(self, x):
+        if not (self.training and dist.is_available() and dist.is_initialized()): return super().forward(x)
+        axes = [i for i in range(x.ndim) if i!=1]
+        along = lambda v: v.view(1, -1, *[1]*(x.ndim-2))
+        mean = OverProcesses.apply(x.float().mean(axes))
+        var = OverProcesses.apply((x.float()-along(mean)).square().mean(axes))
+        with torch.no_grad():
+            count = dist.get_world_size()*x.numel()//x.shape[1]
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var*count/(count-1), self.momentum)
+        return ((x-along(mean))*along((var+self.eps).rsqrt()*self.weight) + along(self.bias)).to(x.dtype)
+
+# %% ../nbs/08_perceptual.ipynb #8fbd1816
+class PatchDiscriminator(Part):
+    "A judge of patches; gives the feature maps of all stages, the last of which is the logits."
+    def __init__(self,
+        dims:int=2, # 2 for frames `(n c h w)`, 3 for clips `(n c t h w)`
+        ndf:int=64, # Channels of the first stage; doubled from stage to stage, up to 512
+        layers:int=3, # Stages that halve the size
+        channels:int=3, # Of the input
+    ):
+        super().__init__()
+        if dims not in (2,3): raise InputError(f"dims={dims}; a discriminator has 2 (frames) or 3 (clips)")
+        conv = nn.Conv2d if dims==2 else nn.Conv3d
+        widths = [channels, *(min(ndf*2**i, 512) for i in range(layers+1))]
+        stage = lambda i,a,b: nn.Sequential(conv(a, b, 4, 2 if i<layers else 1, 2), *[BatchNorm(b)]*(i>0), nn.LeakyReLU(.2, inplace=True))
+        self.stages = nn.ModuleList([*(stage(i,a,b) for i,(a,b) in enumerate(zip(widths, widths[1:]))), nn.Sequential(conv(widths[-1], 1, 4, 1, 2))])
+        for m in self.modules():
+            if isinstance(m, conv): nn.init.normal_(m.weight, 0, .02)
+            if isinstance(m, BatchNorm): nn.init.normal_(m.weight, 1, .02)
+
+    def forward(self,
+        x:Tensor # Frames `(n c h w)` or clips `(n c t h w)`
+    )->list: # Feature maps; the last has one channel, a logit a patch
+        found = []
+        with torch.autocast('cpu', enabled=False): # see the note
+            if x.device.type=='cpu': x = x.float()
+            for stage in self.stages: found.append(x:=stage(x))
+        return found
+
+    @classmethod
+    def from_official(cls,
+        state:dict|str, # State dict or path of `NLayerDiscriminator` or `NLayerDiscriminator3D`
+        **config # `ndf`, `n_layers`, `shape`: optional, the weights tell
+    )->PatchDiscriminator: # With equal function
+        "Take the weights of sihyun-yu/PVDM."
+        return official_discriminator(cls, state, config)
+
+# %% ../nbs/08_perceptual.ipynb #4e59755f
+def official_discriminator(cls, state, config):
+    "Build a `PatchDiscriminator` for an official state dict and load it."
+    state = state if isinstance(state, dict) else read_checkpoint(state)
+    state = {k.removeprefix('module.'): v for k,v in state.items()}
+    if unknown := set(config)-{'ndf','n_layers','shape'}: raise InputError(f"unknown keys {', '.join(sorted(unknown))}; there are ndf, n_layers, shape")
+    if 'model0.0.weight' not in state: raise InputError("these are not the weights of a PVDM discriminator: no model0.0.weight")
+    first = state['model0.0.weight']
+    told = dict(ndf=first.shape[0], n_layers=max(int(k[5:].split('.')[0]) for k in state)-1)
+    for k,v in told.items():
+        if config.get(k, v)!=v: raise InputError(f"{k} is {config[k]} in the configuration but {v} in the weights")
+    judge = cls(first.ndim-2, told['ndf'], told['n_layers'], first.shape[1])
+    names = {f'stages.{i}.{j}': f'model{i}.{j}' for i in range(len(judge.stages)) for j in (0,1)} # ours → theirs
+    return load_state(judge, rename(state, names), what='the discriminator')
+
+# %% ../nbs/08_perceptual.ipynb #e233d152
+def hinge(
+    real:Tensor, # Logits of real patches
+    fake:Tensor, # Logits of reconstructed ones
+)->Tensor: # Scalar
+    "The judge's loss: content once real is above 1 and fake below -1."
+    return (F.relu(1-real).mean() + F.relu(1+fake).mean())/2
+
+# %% ../nbs/08_perceptual.ipynb #a3bbf5d4
+def vanilla(
+    real:Tensor, # Logits of real patches
+    fake:Tensor, # Logits of reconstructed ones
+)->Tensor: # Scalar
+    "The judge's loss: cross entropy of 'real or fake'."
+    return (F.softplus(-real).mean() + F.softplus(fake).mean())/2
+
+# %% ../nbs/08_perceptual.ipynb #96e84100
+def generator_loss(
+    fake:Tensor # Logits of reconstructed patches
+)->Tensor: # Scalar
+    "What the autoencoder minimises: its patches should be rated high."
+    return -fake.mean()
+
+# %% ../nbs/08_perceptual.ipynb #27052006
+def feature_matching(
+    real:list, # Feature maps of a `PatchDiscriminator` for the real clip; get no gradient
+    fake:list, # Those of its reconstruction
+)->Tensor: # Scalar
+    "Mean absolute difference of the feature maps, summed over all but the logits."
+    return sum(F.l1_loss(f, r.detach()) for r,f in zip(real[:-1], fake[:-1]))
+
+# %% ../nbs/08_perceptual.ipynb #7f7e36bf
+class Discriminators(Part):
+    "A judge of single frames and a judge of whole clips."
+    def __init__(self,
+        ndf:int=64, # Channels of their first stage
+        layers:int=3, # Stages that halve the size
+    ):
+        super().__init__()
+        self.frame,self.clip = PatchDiscriminator(2, ndf, layers), PatchDiscriminator(3, ndf, layers)
+
+    def forward(self,
+        real:Tensor, # Clips `(b 3 t h w)`
+        fake:Tensor, # Their reconstructions
+        at:Tensor, # Which frame of each clip the first judge sees `(b)`
+    )->list: # For each judge: features of the real and of the fake
+        inputs = (self.frame, pick_frame(real, at), pick_frame(fake, at)), (self.clip, real, fake)
+        return [(judge(r), judge(f)) for judge,r,f in inputs]
+
+    @classmethod
+    def from_official(cls,
+        state:dict|str, # State dict or path of PVDM's `loss_last.pth`
+        **config # As for `PatchDiscriminator`
+    )->Discriminators: # With equal function
+        "Take both discriminators of sihyun-yu/PVDM."
+        state = state if isinstance(state, dict) else read_checkpoint(state)
+        state = {k.removeprefix('module.'): v for k,v in state.items()}
+        part = lambda name: {k.removeprefix(f'{name}.'): v for k,v in state.items() if k.startswith(f'{name}.')}
+        judges = [PatchDiscriminator.from_official(part(f'discriminator_{d}'), **config) for d in ('2d','3d')]
+        both = cls(judges[0].args['ndf'], judges[0].args['layers'])
+        both.frame,both.clip = judges
+        return both
+
+# %% ../nbs/08_perceptual.ipynb #093449ff
+def pick_frame(
+    video:Tensor, # `(b c t h w)`
+    at:Tensor, # Index of a frame for each clip `(b)`
+)->Tensor: # `(b c h w)`
+    "One frame of each clip."
+    return video[torch.arange(len(video), device=video.device),:,at]
+
+# %% ../nbs/08_perceptual.ipynb #dfe010b3
+@contextmanager
+def frozen(
+    module:nn.Module # Lets gradients through, but takes none
+):
+    "Within the block the module's parameters get no gradient."
+    module.requires_grad_(False)
+    try: yield module
+    finally: module.requires_grad_(True)
+
+# %% ../nbs/08_turns.ipynb #e5a024d7
+class AdversarialTask(AutoencoderTask):
+    "Train an autoencoder on pixels, on what VGG16 sees, and against two judges that learn too."
+    def __init__(self,
+        autoencoder:nn.Module, # `forward(video) -> video`
+        l1:float=1., # Weight of the mean absolute error
+        l2:float=0., # Weight of the mean squared error
+        lpips:float=0., # Weight of LPIPS, on one random frame a clip
+        gan:float=0., # Weight of the judges' scores, and of the judges' own loss
+        features:float=0., # Weight of feature matching
+        start:int=0, # Step from which the judges take part
+        turns:str='cycles', # 'cycles': one side a step; 'both': both sides in every step
+        kind:str='hinge', # The judges' loss: 'hinge' or 'vanilla'
+        ndf:int=64, # Channels of the judges' first stage
+        layers:int=3, # Stages of the judges that halve the size
+        clip:float=1., # Largest norm of each judge's gradient; `None`: any
+        vgg:str='imagenet', # Weights of VGG16: 'imagenet', or 'random' for tests
+        download:bool=False, # Let torchvision fetch missing weights of VGG16
+    ):
+        super().__init__(autoencoder, l1, l2)
+        if kind not in judge_losses: raise InputError(f"no discriminator loss {kind!r}; there are {', '.join(judge_losses)}")
+        if turns not in ('cycles','both'): raise InputError(f"no turns {turns!r}; there are cycles, both")
+        if features>0 and not gan>0: raise InputError(f"features={features} needs discriminators that learn; give gan a weight too")
+        self.weights |= dict(lpips=lpips, gan=gan, features=features)
+        self.start,self.turns,self.kind,self.clip = start, turns, kind, clip
+        self.seer = Perceptual(vgg, download) if lpips>0 else None
+        if gan>0: self.parts['discriminators'] = self.wrapped['discriminators'] = Discriminators(ndf, layers)
+
+    @property
+    def models(self): return dict(autoencoder=self.parts['autoencoder'])
+
+    def game(self, step:int)->bool: return 'discriminators' in self.parts and step>=self.start
+
+    def turn(self, step):
+        "Who learns in this step."
+        if not self.game(step): return ('autoencoder',)
+        if self.turns=='both': return 'autoencoder','discriminators'
+        return (('autoencoder','discriminators')[(step-max(self.start, 0))%2],)
+
+    def limits(self,
+        part:str, # Which part learns
+        clip:float=None, # Largest norm of the recipe
+    )->list: # Pairs of parameters and the largest norm of their gradient
+        "What the trainer clips together."
+        if part!='discriminators': return [(self.parts[part].parameters(), clip)] if clip else []
+        return [(judge.parameters(), self.clip) for judge in self.parts[part].children()] if self.clip else []
+
+    def loss(self, batch, part, step, draws=None):
+        video = batch['video']
+        draws = draws or Draws(0, step, range(len(video)), device=video.device)
+        at = (draws.uniform()*video.shape[2]).long()
+        return self.judge_loss(video, at) if part=='discriminators' else self.build_loss(video, at, step)
+
+    def build_loss(self, video, at, step):
+        "The autoencoder's side."
+        losses = pixel_losses(video, fake:=self.wrapped['autoencoder'](video))
+        if self.seer: losses['lpips'] = self.seer.to(video.device)(pick_frame(video, at), pick_frame(fake, at)).mean()
+        if self.game(step):
+            with frozen(self.parts['discriminators']) as judges: pairs = judges(video, fake, at)
+            losses['gan'] = sum(generator_loss(f[-1]) for _,f in pairs)
+            losses['features'] = sum(feature_matching(r, f) for r,f in pairs)
+        loss = sum(self.weights[k]*v for k,v in losses.items())
+        return loss, {**{k: v.detach() for k,v in losses.items()}, 'psnr': psnr(video, fake.detach()).mean()}
+
+    def judge_loss(self, video, at):
+        "The discriminators' side."
+        with torch.no_grad(): fake = self.parts['autoencoder'](video)
+        pairs = [(r[-1],f[-1]) for r,f in self.wrapped['discriminators'](video, fake, at)]
+        losses = [judge_losses[self.kind](r, f) for r,f in pairs]
+        logs = {f'{k}_{name}': v.detach() for name,loss,(r,f) in zip(('frame','clip'), losses, pairs) for k,v in dict(judge=loss, real=r.mean(), fake=f.mean()).items()}
+        return self.weights['gan']*sum(losses), logs
+
+    @torch.no_grad()
+    def score(self, batch:dict)->float: # The higher, the better
+        "How good the reconstructions are: minus LPIPS where the task has it, else PSNR."
+        both = self.show(batch)
+        real,fake = both[::2],both[1::2]
+        if not self.seer: return psnr(real, fake).mean().item()
+        return -sum(self.seer.to(real.device)(r.transpose(0, 1), f.transpose(0, 1)).mean().item() for r,f in zip(real, fake))/len(real)
+
+# %% ../nbs/08_turns.ipynb #2b868b9a
+judge_losses = dict(hinge=hinge, vanilla=vanilla)
+
+# %% ../nbs/08_turns.ipynb #58707bec
+class Patience:
+    "Remembers the best score, and gives up after `checks` in a row without a better one."
+    def __init__(self,
+        checks:int, # How many
+        best:float=None, # The best score so far
+        missed:int=0, # Checks since
+    ):
+        self.checks,self.best,self.missed = checks, best, missed
+
+    def better(self,
+        score:float # The higher, the better
+    )->bool:
+        "Take in a score; whether it is the best so far."
+        won = math.isfinite(score) and (self.best is None or score>self.best)
+        self.best,self.missed = (score, 0) if won else (self.best, self.missed+1)
+        return won
+
+    @property
+    def done(self)->bool: return self.missed>=self.checks

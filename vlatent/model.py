@@ -18,7 +18,7 @@ from fastcore.basics import patch
 # %% auto #0
 __all__ = ['systems', 'LatentVideoModel']
 
-# %% ../nbs/09_model.ipynb #013a07f2
+# %% ../nbs/09_model.ipynb #54f69ff7
 systems = {} # name of a system → its `LatentVideoModel`
 
 class LatentVideoModel(nn.Module, Task):
@@ -66,10 +66,11 @@ class LatentVideoModel(nn.Module, Task):
 
     @torch.no_grad()
     def decode(self,
-        z:Tensor # Latents
+        z:Tensor, # Latents
+        exact:bool=False, # One at a time: bit-equal in any batch
     )->Tensor: # Clips `(b c t h w)`
         "Latents to clips."
-        return self.autoencoder.decode(z)
+        return torch.cat([self.autoencoder.decode(x) for x in z.split(1)]) if exact else self.autoencoder.decode(z)
 
 # %% ../nbs/09_model.ipynb #f4f76ca1
 @patch
@@ -143,7 +144,7 @@ def draw(self:LatentVideoModel,
     predict = lambda z,t: self.diffusion.predict(self.denoiser, z, t, cond, s['guidance'], s['drop'])
     return sampler(s['sampler'])(predict, noise('start'), grid(self.diffusion, s['steps'], s['spacing']), noise, eta=s['eta'], callback=callback)
 
-# %% ../nbs/09_model.ipynb #7c463fb3
+# %% ../nbs/09_model.ipynb #93076321
 @patch
 def pieces(self:LatentVideoModel,
     n:int, # Videos
@@ -153,9 +154,9 @@ def pieces(self:LatentVideoModel,
 ): # Yields clips `(n c t h w)`, without end if the system has long videos
     "The pieces of `n` videos, in order."
     if start is not None: raise InputError(f"{type(self).__name__} cannot continue a video")
-    yield self.decode(self.draw(n, cond=cond, **kwargs))
+    yield self.decode(self.draw(n, cond=cond, **kwargs), kwargs.get('exact', False))
 
-# %% ../nbs/09_model.ipynb #6169f6fa
+# %% ../nbs/09_model.ipynb #0d04a37e
 @patch
 def stream(self:LatentVideoModel,
     n:int=1, # Videos
@@ -176,11 +177,15 @@ def stream(self:LatentVideoModel,
     "Sample videos piece by piece."
     if n<1: raise InputError(f"n={n} videos; ask for at least one")
     left = self.frames if frames is None else frames
+    if steps is not None and not all(isinstance(k, int) and k>0 for k in (steps if isinstance(steps, (tuple,list)) else [steps])): raise InputError(f"steps={steps!r}; give a whole number from 1, or two for the first and the later pieces")
+    if guidance is not None and not -100<guidance<100: raise InputError(f"guidance={guidance}; 1 is off, 2 or 3 is strong")
     if left<1: raise InputError(f"frames={frames}; ask for at least one")
     size = (size,size) if isinstance(size, int) else size
     if size and tuple(size)!=tuple(self.autoencoder.size): raise InputError(f"size {size[0]}×{size[1]} is not the {'×'.join(map(str, self.autoencoder.size))} this model makes; leave it out")
     if left>self.frames and type(self).pieces is LatentVideoModel.pieces: raise InputError(f"{type(self).__name__} makes clips of {self.frames} frames and has no way to {left}")
     cond = self.conditions(n, **cond)
+    if drop is None and 'label' in cond: drop = ('label',) # guidance pushes the class, not what is known of the past
+    if start is not None and (start.ndim!=5 or len(start) not in (1,n) or tuple(start.shape[-2:])!=tuple(self.autoencoder.size)): raise InputError(f"a start of shape {tuple(start.shape)}; give (1 or {n}, 3, frames, {self.autoencoder.size[0]}, {self.autoencoder.size[1]})")
     made = self.pieces(n, start=start, cond=cond, steps=steps, sampler=sampler, guidance=guidance, seed=seed, callback=callback, exact=exact, eta=eta, spacing=spacing, drop=drop)
     for piece in made:
         yield piece[:,:,:left]
@@ -217,7 +222,7 @@ def save_pretrained(self:LatentVideoModel,
     for name,part in self.models.items(): part.save_pretrained(Path(folder)/name)
     write_json(Path(folder)/'config.json', {**self.config, **info})
 
-# %% ../nbs/09_model.ipynb #c5f17c11
+# %% ../nbs/09_model.ipynb #ebce426e
 @patch(cls_method=True)
 def from_pretrained(cls:LatentVideoModel,
     path:str|Path, # A run, a saved model, or the name of a hub repository
@@ -232,7 +237,9 @@ def from_pretrained(cls:LatentVideoModel,
     if config['class'] not in classes: raise InputError(f"{folder} holds a {config['class']}, not a {cls.__name__}")
     if lacking := [p for p in config['parts'] if not (folder/p/'config.json').exists()]: raise InputError(f"{folder} lacks {', '.join(lacking)}; the run has not saved a checkpoint yet, or the copy is not whole")
     parts = {name: Part.from_pretrained(folder, subfolder=name) for name in config['parts']}
-    return classes[config['class']](**parts, **config['args']).to(device).eval()
+    try: model = classes[config['class']](**parts, **config['args'])
+    except (TypeError, AttributeError) as e: raise InputError(f"{folder}/config.json does not describe a {config['class']}: {e}") from None
+    return model.to(device).eval()
 
 # %% ../nbs/09_model.ipynb #2e73e638
 @patch

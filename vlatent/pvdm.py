@@ -153,7 +153,7 @@ def to_flat(
     "Join three planes to a flat latent."
     return torch.cat([p.flatten(2) for p in planes], dim=-1)
 
-# %% ../nbs/10_triplane.ipynb #ee3fa4ff
+# %% ../nbs/10_triplane.ipynb #c161d5fd
 class TriplaneAutoencoder(Part):
     "PVDM's autoencoder: a clip `(b 3 t h w)` to three planes in one latent `(b c n)`, and back."
     def __init__(self,
@@ -231,13 +231,13 @@ class TriplaneAutoencoder(Part):
     ):
         "Set the range so that each channel of each plane has mean 0 and variance 1 over `z`."
         planes = to_planes(z, self.shape)
-        self.set_range([p.mean((0,2,3)).tolist() for p in planes], [(1/p.std((0,2,3))).tolist() for p in planes])
+        self.set_range([p.mean((0,2,3)).tolist() for p in planes], [(1/p.std((0,2,3)).clamp(min=1e-3)).tolist() for p in planes])
 
     def grid(self,
         video:Tensor # Clips `(b 3 t h w)` in [-1, 1]
     )->Tensor: # `(b d t h w)`
         "The encoder's tokens, before the projection."
-        x = self.encoder(self.embed(patchify(video, self.patch)))
+        x = self.encoder(self.embed(patchify(video.to(self.embed.weight.dtype), self.patch)))
         return rearrange(x, 'b t h w d -> b d t h w')
 
     def project(self,
@@ -280,15 +280,19 @@ class TriplaneAutoencoder(Part):
     )->Tensor: # Clips `(b 3 t h w)` in (-1, 1)
         "Latents to clips."
         planes = to_planes(z, shape or self.shape)
-        return self.pixels(self.spread([p/s.view(-1,1,1)+m.view(-1,1,1) for p,m,s in zip(planes, self.shift, self.scale)]))
+        planes = [p/s.view(-1,1,1)+m.view(-1,1,1) for p,m,s in zip(planes, self.shift.to(z), self.scale.to(z))]
+        return self.pixels(self.spread([p.to(self.embed.weight.dtype) for p in planes])).to(z.dtype)
 
     def forward(self,
-        video:Tensor # Clips `(b 3 t h w)` in [-1, 1]
+        video:Tensor, # Clips `(b 3 t h w)` in [-1, 1]
+        noise:Tensor=None, # Normal numbers `(b c n)`, used in training; `None` draws them
     )->Tensor: # The same clips after the bottleneck
-        "Encode and decode; in training with noise on the planes."
+        "Encode and decode; in training with `self.noise` times the noise on the planes."
         self.check(video)
         planes = self.project(self.grid(video))
-        if self.training and self.noise: planes = [p + self.noise*torch.randn_like(p) for p in planes]
+        if self.training and self.noise:
+            z = to_flat(planes)
+            planes = to_planes(z + self.noise*(torch.randn_like(z) if noise is None else noise), self.grid_shape(*video.shape[2:]))
         return self.pixels(self.spread(planes))
 
     def check(self, video):
@@ -429,7 +433,7 @@ class PlaneBlock(nn.Module):
     def forward(self, planes, emb):
         return self.across(per_plane(self.one, planes, emb))
 
-# %% ../nbs/11_pvdm.ipynb #f1732c70
+# %% ../nbs/11_pvdm.ipynb #7ec76055
 class TriplaneUNet(Part):
     "PVDM's denoiser: one 2D U-Net for three planes, `(b c n)` to `(b c n)`."
     def __init__(self,
@@ -444,7 +448,7 @@ class TriplaneUNet(Part):
         context:bool=True, # Whether it takes the clip before
         classes:int=0, # Number of classes; 0: none
         positions:bool=False, # Learned start values for each place on the planes
-        across:bool=True, # Attention across the planes
+        across:bool|tuple=True, # Attention across the planes: after every block, after none, or at these down-sampling factors
         mirror:bool=False, # Show the context backwards in time
         dropout:float=0., # In the residual blocks
     ):
@@ -459,22 +463,24 @@ class TriplaneUNet(Part):
         self.label = nn.Embedding(classes+1, emb) if classes else None
         self.start = nn.Conv2d(latent*(1+context), width, 3, padding=1)
         self.positions = nn.Parameter(torch.randn(1, width, h*w+t*w+t*h)*.02) if positions else None
-        kw = dict(emb=emb, heads=heads, groups=groups, across=across, dropout=dropout)
+        kw = dict(emb=emb, heads=heads, groups=groups, dropout=dropout)
+        joined = lambda factor: across if isinstance(across, bool) else factor in across # of a block's output
         c,skips = width, [width]
         self.down,self.up = nn.ModuleList(), nn.ModuleList()
         for level,m in enumerate(mult):
             for _ in range(blocks):
-                self.down.append(PlaneBlock(c, m*width, inside=2**level in attention, **kw))
+                self.down.append(PlaneBlock(c, m*width, inside=2**level in attention, across=joined(2**level), **kw))
                 c = m*width
                 skips.append(c)
             if level<len(mult)-1:
-                self.down.append(PlaneBlock(c, c, resample='down', **kw))
+                self.down.append(PlaneBlock(c, c, resample='down', across=joined(2**(level+1)), **kw))
                 skips.append(c)
         self.mid1,self.mid2 = ResBlock(c, emb, c, groups, dropout=dropout), ResBlock(c, emb, c, groups, dropout=dropout)
-        self.mid_inside,self.mid_across = MapAttention(c, heads, groups), CrossPlane(c, heads, groups) if across else nn.Identity()
+        self.mid_inside,self.mid_across = MapAttention(c, heads, groups), CrossPlane(c, heads, groups) if joined(2**(len(mult)-1)) else nn.Identity()
         for level,m in reversed(list(enumerate(mult))):
             for i in range(blocks+1):
-                self.up.append(PlaneBlock(c+skips.pop(), m*width, inside=2**level in attention, up=level>0 and i==blocks, **kw))
+                up = level>0 and i==blocks
+                self.up.append(PlaneBlock(c+skips.pop(), m*width, inside=2**level in attention, up=up, across=joined(2**(level-up)), **kw))
                 c = m*width
         self.end = nn.Sequential(GroupNorm(groups, c), nn.SiLU(), zero_(nn.Conv2d(c, latent, 3, padding=1)))
 
@@ -518,7 +524,8 @@ class TriplaneUNet(Part):
         trace:list=None, # Gets the planes after every block, for a look inside
     )->Tensor: # What the diffusion predicts `(b c n)`
         "Predict noise (or velocity) of noisy latents."
-        if self.context: zt = torch.cat([zt, torch.zeros_like(zt) if context is None else self.facing(context)], dim=1)
+        dtype,zt = zt.dtype, zt.to(self.start.weight.dtype)
+        if self.context: zt = torch.cat([zt, torch.zeros_like(zt) if context is None else self.facing(context.to(zt.dtype))], dim=1)
         elif context is not None: raise InputError("this network was built without context; it cannot continue a clip")
         emb = self.embed(t, label)
         x = per_plane(self.start, to_planes(zt, self.shape))
@@ -533,7 +540,7 @@ class TriplaneUNet(Part):
         for block in self.up:
             x = block([torch.cat(pair, dim=1) for pair in zip(x, skips.pop())], emb)
             seen(x)
-        return to_flat(per_plane(self.end, x))
+        return to_flat(per_plane(self.end, x)).to(dtype)
 
     @classmethod
     def from_official(cls,
@@ -623,7 +630,7 @@ def joint_pairs(
     if len(rows): context[rows] = encode(video[rows,:,:half])
     return z,context
 
-# %% ../nbs/11_pvdm.ipynb #86895ef3
+# %% ../nbs/11_pvdm.ipynb #6e1f3d5d
 class PVDM(LatentVideoModel, system='pvdm'):
     "Projected latent video diffusion (arXiv 2302.07685)."
     sampling = dict(sampler='ddim', steps=(100,20), eta=1., spacing='pvdm', guidance=1., drop=None)
@@ -659,11 +666,11 @@ class PVDM(LatentVideoModel, system='pvdm'):
         first,later = steps if isinstance(steps, (tuple,list)) else (steps,steps)
         if start is not None:
             if start.shape[2]<self.frames: raise InputError(f"a video of {start.shape[2]} frames is too short to continue; PVDM needs its last {self.frames}")
-            context = self.encode(start[:,:,-self.frames:]).expand(n, -1, -1)
+            context = self.encode(start[:,:,-self.frames:].to(self.device)).expand(n, -1, -1)
         for k in itertools.count():
             if context is not None: cond = {**cond, 'context': context}
             context = self.draw(n, key=f'clip {k}', cond=cond, steps=later if context is not None else first, **kwargs)
-            yield self.decode(context)
+            yield self.decode(context, kwargs.get('exact', False))
 
 # %% ../nbs/11_pvdm.ipynb #96e5bfe9
 def cached_pairs(

@@ -17,10 +17,10 @@ from .model import LatentVideoModel, systems
 from .pvdm import *
 
 # %% auto #0
-__all__ = ['pvdm_train', 'pvdm_data', 'recipes', 'small_ae', 'small_data', 'Settings', 'latents_for', 'constructors', 'recipe',
-           'build_task', 'list_recipes']
+__all__ = ['pvdm_train', 'pvdm_data', 'recipes', 'small_ae', 'small_unet', 'small_data', 'small_train', 'Settings', 'latents_for',
+           'constructors', 'fits', 'recipe', 'build_task', 'list_recipes']
 
-# %% ../nbs/80_recipes.ipynb #7832f302
+# %% ../nbs/80_recipes.ipynb #f756cdd7
 @dataclass
 class Settings:
     "How to train: the `train` part of a recipe."
@@ -45,8 +45,13 @@ class Settings:
     def __post_init__(self):
         for k in ('steps','batch_size','accumulate','ema_every','log_every','save_every','show_every','keep'):
             if not isinstance(v:=getattr(self, k), int) or v<1: raise InputError(f"train.{k}={v!r}; it takes a whole number from 1")
-        for k in ('lr','muon_lr'):
-            if not isinstance(v:=getattr(self, k), (int,float)) or not v>0: raise InputError(f"train.{k}={v!r}; it takes a number above 0")
+        number = lambda v: isinstance(v, (int,float)) and not isinstance(v, bool)
+        for k,ok,allowed in (('lr', lambda v: v>0, 'a number above 0'), ('muon_lr', lambda v: v>0, 'a number above 0'), ('warmup', lambda v: v>=0, 'a share of the steps, or their number'),
+                             ('weight_decay', lambda v: v>=0, 'a number from 0'), ('final', lambda v: 0<=v<=1, 'a number from 0 to 1')):
+            if not number(v:=getattr(self, k)) or not ok(v): raise InputError(f"train.{k}={v!r}; it takes {allowed}")
+        if self.clip is not None and not (number(self.clip) and self.clip>0): raise InputError(f"train.clip={self.clip!r}; it takes a number above 0, or null")
+        if self.ema is not None and not (number(self.ema) and 0<=self.ema<1): raise InputError(f"train.ema={self.ema!r}; it takes a number from 0, below 1, or null")
+        if not isinstance(self.betas, (list,tuple)) or len(self.betas)!=2 or not all(number(b) and 0<=b<1 for b in self.betas): raise InputError(f"train.betas={self.betas!r}; it takes two numbers from 0, below 1")
 
 # %% ../nbs/80_recipes.ipynb #15884750
 pvdm_train = dict(lr=1e-4, betas=(.9,.999), weight_decay=.01, batch_size=64, ema=.9999, ema_every=25, log_every=500, save_every=10_000, show_every=10_000)
@@ -60,16 +65,17 @@ recipes = { # source: PVDM, appendix D; configs/latent-diffusion/base.yaml of th
     'pvdm-s':       dict(task='pvdm', denoiser=dict(width=128, mult=(1,2,4)), diffusion=dict(clip=1.), model=dict(context_share=.3), data=pvdm_data,
                          train=dict(**pvdm_train, steps=400_000), source='PVDM, appendix D, small model')}
 
-# %% ../nbs/80_recipes.ipynb #95916546
+# %% ../nbs/80_recipes.ipynb #d052fd55
 small_ae = dict(size=32, frames=16, patch=4, width=48, depth=(1,2), heads=4, head_width=12, mult=2, proj_depth=1, proj_heads=4, proj_head_width=12, proj_inner=96, init=.02, noise=.1)
+small_unet = dict(shape=(16,8,8), width=32, mult=(1,2), blocks=1, attention=(), heads=1, groups=8, positions=True, across=(2,), mirror=True)
 small_data = dict(size=32, frames=16)
+small_train = dict(optimiser='muon', muon_lr=.01, betas=(.9,.99), weight_decay=.01, warmup=.05, final=.02, clip=1., log_every=20, save_every=500, show_every=500)
 recipes |= {
     'demo-ae': dict(task='pvdm-autoencoder', autoencoder=small_ae, loss=dict(l1=1., l2=20.), data=small_data,
-                    train=dict(steps=2400, batch_size=2, optimiser='muon', lr=4e-3, muon_lr=.02, betas=(.9,.99), weight_decay=.01, warmup=.05, final=.02, clip=1., log_every=20, save_every=400, show_every=400), source='this book'),
-    'demo':    dict(task='pvdm', denoiser=dict(shape=(16,8,8), width=32, mult=(1,2), blocks=1, attention=(), heads=1, groups=8, positions=True),
-                    diffusion=dict(schedule='cosine', predicts='v', clip=4., stratified=True),
-                    model=dict(context_share=.3, coin='row', sampling=dict(steps=30, eta=0., spacing='dpm-trailing')), data=dict(**small_data, pairs=True), cache=dict(n=1024, standardise=True),
-                    train=dict(steps=1500, batch_size=8, optimiser='muon', lr=2e-3, muon_lr=.02, betas=(.9,.99), weight_decay=.01, warmup=.05, final=.02, clip=1., ema=.99, log_every=20, save_every=400, show_every=400), source='this book')}
+                    train=dict(**small_train, steps=2500, batch_size=2, lr=4e-3), source='this book'),
+    'demo':    dict(task='pvdm', denoiser=small_unet, diffusion=dict(schedule='cosine', predicts='v', clip=4., stratified=True),
+                    model=dict(context_share=.3, coin='row', sampling=dict(steps=30, eta=0., spacing='pvdm')), data=dict(**small_data, pairs=True), cache=dict(n=1024, standardise=True),
+                    train=dict(**small_train, steps=2500, batch_size=16, lr=2e-3, ema=.99), source='this book')}
 
 # %% ../nbs/80_recipes.ipynb #78760089
 recipes |= {
@@ -79,7 +85,7 @@ recipes |= {
                     diffusion=dict(schedule='cosine', predicts='v', clip=4.), model=dict(coin='row', sampling=dict(steps=4, eta=0., spacing='dpm-trailing')), data=dict(size=16, frames=4, pairs=True),
                     train=dict(steps=20, batch_size=4, lr=2e-3, ema=.9, log_every=5, save_every=10, show_every=20), source='tests')}
 
-# %% ../nbs/80_recipes.ipynb #84cb58da
+# %% ../nbs/80_recipes.ipynb #22ce6b59
 def latents_for(
     task:LatentVideoModel, # Its autoencoder encodes
     ds, # Videos
@@ -90,6 +96,7 @@ def latents_for(
 )->LatentData:
     "Encode the data once, for a second stage; the autoencoder is told the range of its latents."
     ae = task.autoencoder
+    if standardise: ae.set_range() # measure the planes as they are, whatever range they came with
     cached = cache_latents(ae, ds, n, seed, progress=progress)
     if standardise:
         ae.fit_range(cached.tensors['latent'])
@@ -110,7 +117,18 @@ def constructors(
     if stage: return dict(autoencoder=cls.autoencoder_class, loss=AutoencoderTask, **both)
     return dict(denoiser=cls.denoiser_class, diffusion=Diffusion, model=cls, cache=latents_for, **both)
 
-# %% ../nbs/80_recipes.ipynb #aecbad12
+# %% ../nbs/80_recipes.ipynb #df82c8c3
+def fits(
+    value, # From a recipe
+    p:inspect.Parameter, # What takes it
+)->bool:
+    "Whether the value is of the kind that the parameter is annotated with."
+    if value is None: return p.default is None
+    kinds = dict(int=int, float=(int,float), str=str, bool=bool, tuple=(list,tuple), list=(list,tuple), dict=dict)
+    names = [k.strip() for k in str(p.annotation).split('|')]
+    return not set(names)&set(kinds) or any(isinstance(value, kinds[k]) and (k=='bool' or not isinstance(value, bool)) for k in names if k in kinds)
+
+# %% ../nbs/80_recipes.ipynb #3dabbd31
 def recipe(
     name:str|dict, # One of `recipes`, or a recipe of your own
     changes:dict=None, # Single values, as `{'train.lr': 1e-4}`
@@ -126,20 +144,26 @@ def recipe(
     for part,values in r.items():
         if part in ('task','source'): continue
         if part not in takes: raise InputError(f"a {r['task']} recipe has no {part!r}; it has {', '.join(takes)}")
-        allowed = [p for p in inspect.signature(takes[part]).parameters]
+        given = ('autoencoder','denoiser','diffusion','task','ds','seed','progress','root','index') # these come from elsewhere
+        allowed = [p for p in inspect.signature(takes[part]).parameters if p not in given]
+        if not isinstance(values, dict): raise InputError(f"{part}={values!r}; it takes a dict with some of {', '.join(allowed)}")
         if unknown := set(values)-set(allowed): raise InputError(f"{part} takes no {', '.join(sorted(unknown))}; it takes {', '.join(allowed)}")
+        for k,v in values.items():
+            p = inspect.signature(takes[part]).parameters[k]
+            if not fits(v, p): raise InputError(f"{part}.{k}={v!r}; it takes {p.annotation}{'' if p.default is p.empty else f', for example {p.default!r}'}")
     return r
 
-# %% ../nbs/80_recipes.ipynb #1cd62cce
+# %% ../nbs/80_recipes.ipynb #286acfb8
 def build_task(
     r:dict, # A recipe
     autoencoder:nn.Module=None, # Trained first stage, for a second stage
 )->Task: # Ready for the trainer
     "The thing that a recipe trains, with fresh weights."
     takes = constructors(r['task'])
-    make = lambda part: takes[part](**r.get(part, {}))
+    make = lambda part: build({'class': takes[part].__name__, 'args': r.get(part, {})})
     if r['task'].endswith('-autoencoder'): return AutoencoderTask(make('autoencoder'), **r.get('loss', {}))
     if autoencoder is None: raise InputError(f"a {r['task']} recipe trains on the latents of an autoencoder; give --autoencoder PATH (a run of the first stage, or a hub name)")
+    if not isinstance(autoencoder, takes['model'].autoencoder_class): raise InputError(f"the autoencoder is a {type(autoencoder).__name__}; {r['task']} trains on one of {takes['model'].autoencoder_class.__name__}")
     return takes['model'](autoencoder, make('denoiser'), make('diffusion'), **r.get('model', {}))
 
 # %% ../nbs/80_recipes.ipynb #29f7f225

@@ -75,7 +75,7 @@ def file_hash(path)->str:
     "A hash of a file's bytes."
     with open(path, 'rb') as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
-# %% ../nbs/81_train.ipynb #3a63ca31
+# %% ../nbs/81_train.ipynb #077544ca
 def write_checkpoint(
     folder:Path, # `checkpoints/step_…`
     tensors:dict, # File name → dict of tensors
@@ -86,17 +86,18 @@ def write_checkpoint(
     with replacing(folder) as tmp:
         tmp.mkdir()
         for name,t in tensors.items(): save_tensors(tmp/f'{name}.safetensors', t)
-        for name,s in states.items(): torch.save(s, tmp/f'{name}.pt')
+        with disk_full(folder):
+            for name,s in states.items(): torch.save(s, tmp/f'{name}.pt')
         write_json(tmp/'state.json', info)
         write_json(tmp/'manifest.json', {p.name: file_hash(p) for p in sorted(tmp.iterdir())})
 
-# %% ../nbs/81_train.ipynb #f318e49e
+# %% ../nbs/81_train.ipynb #a2ad9257
 def is_whole(
     folder:Path # A checkpoint
 )->bool:
     "Whether every file of the manifest is there with its hash."
     try: return all(file_hash(folder/name)==h for name,h in read_json(folder/'manifest.json').items())
-    except (OSError, InputError): return False
+    except (OSError, InputError, AttributeError, TypeError): return False
 
 # %% ../nbs/81_train.ipynb #2f88e4cc
 def newest_checkpoint(
@@ -106,7 +107,7 @@ def newest_checkpoint(
     found = sorted(Path(out).glob('checkpoints/step_*'), reverse=True)
     return next(filter(is_whole, found), None)
 
-# %% ../nbs/81_train.ipynb #b9870c3f
+# %% ../nbs/81_train.ipynb #65cca7ef
 class Trainer:
     "Train a task; everything that changes is saved, so that it can go on at any step."
     def __init__(self,
@@ -121,7 +122,9 @@ class Trainer:
         progress:bool=True, # Whether to show a bar
     ):
         from accelerate import Accelerator, DistributedDataParallelKwargs
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=device=='cpu', kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+        if precision=='fp16' and s.optimiser=='muon': raise InputError("precision fp16 scales gradients, which Muon's matrices do not see; take bf16, or train.optimiser=adamw")
+        if precision=='fp16' and pick_device(device).type=='cpu': raise InputError("precision fp16 needs a GPU; take bf16 or no")
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=pick_device(device).type=='cpu', kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
         self.device,self.main = self.accelerator.device, self.accelerator.is_main_process
         self.processes,self.process = self.accelerator.num_processes, self.accelerator.process_index
         self.task,self.out,self.s,self.seed = task, Path(out), s, seed
@@ -173,7 +176,7 @@ def note(self:Trainer, **values):
         total,count = self.window.get(k, (0., 0))
         self.window[k] = (total + torch.as_tensor(v, dtype=torch.float64 if self.device.type!='mps' else torch.float32, device=self.device), count+1)
 
-# %% ../nbs/81_train.ipynb #25835cb3
+# %% ../nbs/81_train.ipynb #08883aa9
 @patch
 def log(self:Trainer):
     "Write a row of running means to `log.csv`."
@@ -183,15 +186,27 @@ def log(self:Trainer):
     row = dict(step=self.step, **means, lr=self.s.lr*lr_factor(self.step-1, self.s), seconds=round(seconds, 3), clips_per_second=round(steps*self.s.batch_size/seconds, 2))
     if self.device.type=='cuda': row['memory_gb'] = round(torch.cuda.max_memory_allocated(self.device)/2**30, 2)
     self.window,self.since = {}, (self.step, now)
-    if not math.isfinite(row['loss']): raise TrainingError(f"the loss is {row['loss']} at step {self.step}; the last checkpoint is untouched. Lower train.lr, or clip gradients with train.clip=1, and --resume")
+    if not math.isfinite(row['loss']): self.fail()
     if not self.main: return row
     path = self.out/'log.csv'
     pd.DataFrame([row]).to_csv(path, mode='a', header=not path.exists(), index=False)
     return row
 
-# %% ../nbs/81_train.ipynb #1d3d8b43
+# %% ../nbs/81_train.ipynb #6382dcd6
 class TrainingError(InputError):
-    "A training that cannot go on, with its state saved."
+    "A training that cannot go on; the last checkpoint is as it was."
+
+# %% ../nbs/81_train.ipynb #2823f0c1
+@patch
+def check_finite(self:Trainer):
+    "Stop before numbers that are none get into a checkpoint."
+    if 'loss' in self.window and not math.isfinite(float(self.window['loss'][0])): self.fail()
+    for name,part in self.task.parts.items():
+        if not all(torch.isfinite(p).all() for p in part.parameters()): self.fail()
+
+@patch
+def fail(self:Trainer):
+    raise TrainingError(f"the loss is no longer a finite number, at step {self.step}; the last checkpoint is whole. Go on from it with a lower rate: --resume --set train.lr={self.s.lr/3:.1g}, or with --set train.clip=1")
 
 # %% ../nbs/81_train.ipynb #43d3cf84
 @patch
@@ -210,7 +225,7 @@ def save(self:Trainer):
         for old in sorted(self.out.glob('checkpoints/step_*'))[:-self.s.keep]: shutil.rmtree(old)
     self.accelerator.wait_for_everyone()
 
-# %% ../nbs/81_train.ipynb #23ccee5a
+# %% ../nbs/81_train.ipynb #1b61998f
 @patch
 def load(self:Trainer,
     folder:Path # A checkpoint
@@ -224,10 +239,18 @@ def load(self:Trainer,
     if self.accelerator.scaler is not None: self.accelerator.scaler.load_state_dict(read_checkpoint(folder/'scaler.pt'))
     self.step = info['step']
     self.window = {k: tuple(v) for k,v in info['window'].items()}
+
+# %% ../nbs/81_train.ipynb #69259a43
+@patch
+def tidy(self:Trainer):
+    "Before going on: drop log rows after the current step, and what a killed process left half-written."
+    if not self.main: return
+    for leftover in self.out.rglob('.*.tmp.*'): shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     log = self.out/'log.csv'
-    if self.main and log.exists():
-        rows = pd.read_csv(log, dtype=str)
-        with replacing(log) as tmp: rows[rows['step'].astype(int)<=self.step].to_csv(tmp, index=False)
+    try: rows = pd.read_csv(log, dtype=str)
+    except (FileNotFoundError, pd.errors.EmptyDataError): return log.unlink(missing_ok=True)
+    if 'step' not in rows: raise InputError(f"{log} is not the log of a training; move it away to go on")
+    with replacing(log) as tmp: rows[rows['step'].astype(int)<=self.step].to_csv(tmp, index=False)
 
 # %% ../nbs/81_train.ipynb #5bd67e60
 @patch
@@ -252,7 +275,21 @@ def sheet_batch(self:Trainer):
     batch = Batches(self.batches.ds, min(4, len(self.batches.ds)), seed=self.seed).batch(0)
     return {k: v.to(self.device) if torch.is_tensor(v) else v for k,v in batch.items()}
 
-# %% ../nbs/81_train.ipynb #8cb7e1f4
+# %% ../nbs/81_train.ipynb #54e43cb8
+@patch
+@torch.no_grad()
+def rehearse(self:Trainer):
+    "One step's loss and one sheet without consequences, so that what does not fit together is found before anything is written."
+    rows = [self.process*len(self.batches.rows)+r for r in range(min(2, len(self.batches.rows)))]
+    batch = {k: v[:len(rows)].to(self.device) for k,v in self.batches.batch(0).items()}
+    try:
+        for name in self.task.turn(0): self.task.loss(batch, name, 0, Draws(self.seed, 0, rows, self.s.batch_size, self.device))
+        if self.main: self.task.show({k: v[:1] for k,v in batch.items()})
+    except InputError: raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as e: raise InputError(f"the parts of this recipe do not fit together: {describe_error(e)[:300]}") from e
+    torch.manual_seed(self.seed)
+
+# %% ../nbs/81_train.ipynb #d8302e55
 @patch
 def fit(self:Trainer)->bool: # Whether it came to the end
     "Train from the current step to the last."
@@ -265,16 +302,21 @@ def fit(self:Trainer)->bool: # Whether it came to the end
             if self.step%s.log_every==0 or end:
                 row = self.log()
                 bar.set_postfix({k: f'{v:.4g}' for k,v in row.items() if k in ('loss','psnr','grad')}, refresh=False)
-            if self.step%s.save_every==0 or end or self.stopping: self.save()
+            if self.processes>1: self.stopping = bool(self.accelerator.reduce(torch.tensor(float(self.stopping), device=self.device), 'max')) # all stop together, or none
+            if self.step%s.save_every==0 or end or self.stopping:
+                self.check_finite()
+                self.save()
             if self.step%s.show_every==0 or end: self.show()
             if self.stopping: break
     return self.step==s.steps
 
-# %% ../nbs/81_train.ipynb #cfe81dbd
+# %% ../nbs/81_train.ipynb #fa75f2f1
 @contextmanager
 def stopped_gently(trainer):
     "Turn the first Ctrl-C (or a job scheduler's SIGTERM) into a stop after the current step."
+    pid = os.getpid()
     def stop(sig, frame):
+        if os.getpid()!=pid: return # a data worker has inherited this
         if trainer.stopping: raise KeyboardInterrupt
         trainer.stopping = True
         print(f'\nstopping after step {trainer.step}; once more to stop at once', file=sys.stderr)
@@ -284,7 +326,7 @@ def stopped_gently(trainer):
     finally:
         for sig,handler in old.items(): signal.signal(sig, handler)
 
-# %% ../nbs/81_train.ipynb #82a6f614
+# %% ../nbs/81_train.ipynb #c80adfe3
 def open_data(
     data:str, # A folder of videos, or 'shapes' / 'shapes:1000' for that many built-in clips
     settings:dict, # Keywords of `VideoData`
@@ -296,11 +338,18 @@ def open_data(
     if name=='shapes' and not Path(data).exists():
         if count and not (count.isdigit() and int(count)): raise InputError(f"data={data}: how many shapes? For example shapes:1000")
         return ShapeData(int(count or 1024), **{k: v for k,v in settings.items() if k in ('frames','size','pairs')})
-    ds = VideoData(data, index=read_index(index) if index and index.exists() else None, progress=progress, **settings)
+    if not str(data).strip(): raise InputError("--data is empty; give a folder of videos")
+    kept = read_index(index) if index and index.exists() else None
+    if kept is not None: # a file that has gone bad since is left out
+        keys = {k: settings[k] for k in ('frames','stride','fps','reader') if k in settings}
+        now = index_videos(data, **keys).set_index('path')
+        bad = kept.ok & ~kept.path.isin(now.index[now.ok])
+        kept.loc[bad,'ok'] = False
+    ds = VideoData(data, index=kept, progress=progress, **settings)
     if progress: print(describe(ds.index), file=sys.stderr)
     return ds
 
-# %% ../nbs/81_train.ipynb #4b4802f5
+# %% ../nbs/81_train.ipynb #0dc9bb33
 def open_autoencoder(
     path:str|Path, # A run, its `autoencoder/` folder, or a hub name
 )->Part: # Frozen
@@ -308,10 +357,13 @@ def open_autoencoder(
     folder = find_folder(path)
     if (folder/'autoencoder/config.json').exists(): folder = folder/'autoencoder'
     elif 'recipe' in read_json(folder/'config.json'): raise InputError(f"{path} has no autoencoder/ yet; its training has not saved a checkpoint")
-    return Part.from_pretrained(folder).requires_grad_(False)
+    part = Part.from_pretrained(folder).requires_grad_(False)
+    kinds = {s.autoencoder_class for s in systems.values()}
+    if not isinstance(part, tuple(kinds)): raise InputError(f"{path} holds a {type(part).__name__}, which is no autoencoder")
+    return part
 
-# %% ../nbs/81_train.ipynb #933b2714
-def new_run(recipe_name, data, out, changes, autoencoder, classes, seed)->dict:
+# %% ../nbs/81_train.ipynb #07fd6e50
+def new_run(recipe_name, data, out, changes, autoencoder, classes, seed, precision)->dict:
     "Check what was asked for and return the new run's configuration; nothing is written yet."
     if not recipe_name: raise InputError(f"no recipe given; there are {', '.join(recipes)}")
     if not data: raise InputError("no data given; give --data FOLDER (of videos; sub-folders are classes) or --data shapes for the built-in clips")
@@ -320,16 +372,18 @@ def new_run(recipe_name, data, out, changes, autoencoder, classes, seed)->dict:
     if autoencoder and r['task'].endswith('-autoencoder'): raise InputError(f"a {r['task']} recipe trains its own autoencoder; leave --autoencoder out")
     if not autoencoder and not r['task'].endswith('-autoencoder'): raise InputError(f"a {r['task']} recipe trains on the latents of an autoencoder; give --autoencoder PATH (a run of the first stage, or a hub name)")
     name = recipe_name if isinstance(recipe_name, str) else r['task']
-    return dict(recipe=r, name=name, data=str(data), seed=seed, by_class=classes, command=shlex.join(sys.argv), versions=dict(vlatent=__version__, torch=torch.__version__))
+    return dict(recipe=r, name=name, data=str(data), seed=seed, by_class=classes, precision=precision, command=shlex.join(sys.argv), versions=dict(vlatent=__version__, torch=torch.__version__))
 
-# %% ../nbs/81_train.ipynb #a16d96de
+# %% ../nbs/81_train.ipynb #3bab2b01
 def resumable(out, recipe_name, data, changes)->dict:
     "The configuration of a run that can go on."
     if not (out/'config.json').exists(): raise InputError(f"{out} is not a run; without --resume a new one is started there")
     config = read_json(out/'config.json')
+    if not {'recipe','name','data','seed'} <= set(config): raise InputError(f"{out} is a saved model, not a run that can go on")
     for what,given,was in (('recipe',recipe_name,config['name']), ('data',data,config['data'])):
         if isinstance(given, str) and given!=was: raise InputError(f"{out} was started with {what} {was}, not {given}; leave it out to resume")
-    if extra := set(changes or {})-{'train.steps'}: raise InputError(f"{', '.join(sorted(extra))} cannot change in a run that is resumed; only train.steps can")
+    may = {f'train.{k}' for k in ('steps','lr','muon_lr','clip','log_every','save_every','show_every','keep')}
+    if extra := set(changes or {})-may: raise InputError(f"{', '.join(sorted(extra))} cannot change in a run that is resumed; only {', '.join(sorted(may))} can")
     config['recipe'] = recipe(config['recipe'], changes)
     return config
 
@@ -342,7 +396,7 @@ def settle_classes(r, ds, by_class):
     if by_class: r.setdefault('denoiser', {})['classes'] = have
     elif want and want<have: raise InputError(f"the recipe has {want} classes but the data has {have}; give --classes to take those of the data")
 
-# %% ../nbs/81_train.ipynb #49a3d024
+# %% ../nbs/81_train.ipynb #d4587e0d
 def begin(
     out:Path, # Run directory
     task:Task, # What will be trained
@@ -353,6 +407,7 @@ def begin(
     frozen = {name: part for name,part in task.models.items() if name not in task.parts}
     hashes = {name: fingerprint(part) for name,part in frozen.items() if part.state_dict()}
     videos = getattr(ds, 'videos', ds) # of cached latents
+    if out.is_dir(): out.rmdir() # empty, or somebody else has begun meanwhile
     with replacing(out) as tmp: # a run is there from its first moment, or not at all
         tmp.mkdir()
         for name,part in frozen.items(): part.save_pretrained(tmp/name)
@@ -363,7 +418,7 @@ def begin(
         own = task.config if isinstance(task, LatentVideoModel) else {'class': type(task).__name__, 'version': __version__}
         write_json(tmp/'config.json', {**own, **config, 'classes': list(videos.classes), 'hashes': hashes})
 
-# %% ../nbs/81_train.ipynb #1052ac68
+# %% ../nbs/81_train.ipynb #cfd4f937
 def train(
     recipe_name:str|dict=None, # A name of `recipes`, or a recipe; not needed to resume
     data:str=None, # Folder of videos, or 'shapes'; not needed to resume
@@ -381,19 +436,28 @@ def train(
     "Train a recipe on videos; returns the run directory."
     out = Path(out)
     if resume: config = resumable(out, recipe_name, data, changes)
-    else: config = new_run(recipe_name, data, out, changes, autoencoder, classes, seed)
-    r,seed = config['recipe'], config['seed']
+    else: config = new_run(recipe_name, data, out, changes, autoencoder, classes, seed, precision)
+    r,seed,precision = config['recipe'], config['seed'], config.get('precision', precision)
+    progress = progress and int(os.environ.get('LOCAL_RANK', 0))==0
+    pick_device(device)
     ds = open_data(config['data'], r['data'], out/'data.csv' if resume else None, progress)
     settle_classes(r, ds, config['by_class'])
     if r['task'].endswith('-autoencoder'): ae = None
     else: ae = open_autoencoder(out if resume else autoencoder)
     torch.manual_seed(seed)
     task = build_task(r, ae)
+    if isinstance(task, nn.Module): task.to(pick_device(device)) # also for encoding
     if r.get('cache'): ds = LatentData.load(out/'latents.safetensors') if resume else latents_for(task, ds, **r['cache'], seed=seed, progress=progress)
     trainer = Trainer(task, ds, out, Settings(**r['train']), seed, precision, device, workers, progress)
-    if trainer.main and not resume: begin(out, task, config, ds)
+    if not resume:
+        trainer.rehearse()
+        if trainer.main: begin(out, task, config, ds)
+    elif newest:=newest_checkpoint(out): trainer.load(newest)
+    if trainer.step>trainer.s.steps: raise InputError(f"{out} is already at step {trainer.step}; train.steps={trainer.s.steps} is less than that")
+    if resume:
+        trainer.tidy()
+        if trainer.main: write_json(out/'config.json', config)
     trainer.accelerator.wait_for_everyone()
-    if resume and (newest:=newest_checkpoint(out)): trainer.load(newest)
     return out if trainer.fit() else None
 
 # %% ../nbs/81_train.ipynb #6aa2b651
@@ -409,7 +473,7 @@ def read_changes(
         except json.JSONDecodeError: changes[key] = {'None': None, 'True': True, 'False': False}.get(value, value)
     return changes
 
-# %% ../nbs/81_train.ipynb #95a5c9d4
+# %% ../nbs/81_train.ipynb #b841d690
 @command
 def vlatent_train(
     recipe:Param("What to train (--list shows all)", str, nargs='?', opt=False)=None,
@@ -429,8 +493,10 @@ def vlatent_train(
     if list: return print(list_recipes())
     if resume and not out: raise InputError("--resume goes on with a run; give its --out")
     run = train(recipe, data, out or f'runs/{recipe}', read_changes(set), autoencoder, classes, resume, seed, precision, device, workers)
-    if run: print(f"done: {run}. Look at {run/'samples'}, then: {next_step(run)}")
-    else: print(f"stopped; go on with: vlatent_train --resume --out {out or f'runs/{recipe}'}")
+    if run is None:
+        print(f"stopped; go on with: vlatent_train --resume --out {out or f'runs/{recipe}'}")
+        sys.exit(130)
+    if int(os.environ.get('RANK', 0))==0: print(f"done: {run}. Look at {run/'samples'}, then: {next_step(run)}")
 
 # %% ../nbs/81_train.ipynb #5d9596e0
 def next_step(run:Path)->str:
