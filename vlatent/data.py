@@ -23,7 +23,7 @@ from .shapes import class_names, make_clips
 from .video import fit, from_bytes, open_video, to_bytes, write_video
 from safetensors import safe_open
 
-# %% ../nbs/03_data.ipynb #b660ba38
+# %% ../nbs/03_data.ipynb #2ecc3549
 def write_shapes(
     folder:str|Path, # Gets `class/number.mp4`
     n:int, # How many videos
@@ -38,10 +38,12 @@ def write_shapes(
     if (folder/'shapes.json').exists() and (old := read_json(folder/'shapes.json'))!=settings:
         raise InputError(f"{folder} holds shapes with {old}, not {settings}; give another folder")
     write_json(folder/'shapes.json', settings)
-    for i in tqdm(range(n), desc='writing shapes', disable=not progress):
-        video,label = make_clips(1, frames, size, seed, first=i)
-        path = folder/class_names[label]/f'{i:05d}.mp4'
-        if not path.exists(): write_video(path, video[0], fps, crf=10, chroma='444')
+    with tqdm(total=n, desc='writing shapes', disable=not progress) as bar:
+        for at in range(0, n, 32):
+            for i,(video,label) in enumerate(zip(*make_clips(min(32, n-at), frames, size, seed, first=at)), at):
+                path = folder/class_names[label]/f'{i:05d}.mp4'
+                if not path.exists(): write_video(path, video, fps, crf=10, chroma='444')
+                bar.update()
     return folder
 
 # %% ../nbs/03_data.ipynb #641cd84e

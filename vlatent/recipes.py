@@ -65,7 +65,7 @@ recipes = { # source: PVDM, appendix D; configs/latent-diffusion/base.yaml of th
     'pvdm-s':       dict(task='pvdm', denoiser=dict(width=128, mult=(1,2,4)), diffusion=dict(clip=1.), model=dict(context_share=.3), data=pvdm_data,
                          train=dict(**pvdm_train, steps=400_000), source='PVDM, appendix D, small model')}
 
-# %% ../nbs/80_recipes.ipynb #d052fd55
+# %% ../nbs/80_recipes.ipynb #7f431a2e
 small_ae = dict(size=32, frames=16, patch=4, width=48, depth=(1,2), heads=4, head_width=12, mult=2, proj_depth=1, proj_heads=4, proj_head_width=12, proj_inner=96, init=.02, noise=.1)
 small_unet = dict(shape=(16,8,8), width=32, mult=(1,2), blocks=1, attention=(), heads=1, groups=8, positions=True, across=(2,), mirror=True)
 small_data = dict(size=32, frames=16)
@@ -74,8 +74,8 @@ recipes |= {
     'demo-ae': dict(task='pvdm-autoencoder', autoencoder=small_ae, loss=dict(l1=1., l2=20.), data=small_data,
                     train=dict(**small_train, steps=2500, batch_size=2, lr=4e-3), source='this book'),
     'demo':    dict(task='pvdm', denoiser=small_unet, diffusion=dict(schedule='cosine', predicts='v', clip=4., stratified=True),
-                    model=dict(context_share=.3, coin='row', sampling=dict(steps=30, eta=0., spacing='pvdm')), data=dict(**small_data, pairs=True), cache=dict(n=1024, standardise=True),
-                    train=dict(**small_train, steps=2500, batch_size=16, lr=2e-3, ema=.99), source='this book')}
+                    model=dict(context_share=.4, coin='row', sampling=dict(steps=30, eta=0., spacing='pvdm')), data=dict(**small_data, pairs=True), cache=dict(n=1024, standardise=True),
+                    train=dict(**small_train, steps=2500, batch_size=16, lr=4e-3, ema=.99), source='this book')}
 
 # %% ../nbs/80_recipes.ipynb #78760089
 recipes |= {

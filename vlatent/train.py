@@ -23,9 +23,9 @@ from .show import save_sheet
 from .video import write_video
 
 # %% auto #0
-__all__ = ['lr_factor', 'MatrixMuon', 'optimisers', 'file_hash', 'write_checkpoint', 'is_whole', 'newest_checkpoint', 'Trainer',
-           'TrainingError', 'stopped_gently', 'open_data', 'open_autoencoder', 'new_run', 'resumable', 'settle_classes',
-           'begin', 'train', 'read_changes', 'vlatent_train', 'next_step']
+__all__ = ['lr_factor', 'orthogonalise', 'MatrixMuon', 'optimisers', 'file_hash', 'write_checkpoint', 'is_whole',
+           'newest_checkpoint', 'Trainer', 'TrainingError', 'stopped_gently', 'open_data', 'open_autoencoder',
+           'new_run', 'resumable', 'settle_classes', 'begin', 'train', 'read_changes', 'vlatent_train', 'next_step']
 
 # %% ../nbs/81_train.ipynb #bcd25fea
 def lr_factor(
@@ -38,22 +38,43 @@ def lr_factor(
     done = (step-warm)/max(1, s.steps-warm)
     return s.final + (1-s.final)*.5*(1+math.cos(math.pi*min(1, done)))
 
-# %% ../nbs/81_train.ipynb #24ec07d1
-class MatrixMuon(torch.optim.Muon):
-    "Muon for weights of any shape, seen as matrices `(out, everything else)`."
+# %% ../nbs/81_train.ipynb #0b7d1199
+def orthogonalise(
+    x:Tensor, # Matrices `(k m n)`
+    steps:int=5, # Of the iteration
+)->Tensor: # `(k m n)`, singular values near 1
+    "The nearest orthogonal matrices, roughly."
+    tall = x.shape[1]>x.shape[2]
+    x = x.mT if tall else x
+    x = x/(x.norm(dim=(1,2), keepdim=True)+1e-7)
+    for _ in range(steps):
+        a = x@x.mT
+        x = 3.4445*x + torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)@x
+    return x.mT if tall else x
+
+# %% ../nbs/81_train.ipynb #f50b8a6d
+class MatrixMuon(torch.optim.Optimizer):
+    "Muon for weights of any shape, seen as matrices `(out, everything else)`; equal shapes go together."
     def __init__(self,
         params, # Weights with two or more axes
-        **kwargs # For `torch.optim.Muon`
+        lr:float=.02, # Learning rate
+        momentum:float=.95, # Nesterov momentum
+        weight_decay:float=.01, # As in AdamW
     ):
-        self.whole = list(params)
-        super().__init__([nn.Parameter(p.detach().view(len(p), -1)) for p in self.whole], **kwargs)
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
-    def zero_grad(self, set_to_none=True):
-        for p in self.whole: p.grad = None
-
+    @torch.no_grad()
     def step(self, closure=None):
-        for p,m in zip(self.whole, self.param_groups[0]['params']): m.grad = None if p.grad is None else p.grad.reshape(m.shape)
-        return super().step(closure)
+        for g in self.param_groups:
+            alike = {}
+            for p in g['params']:
+                if p.grad is None: continue
+                m = self.state[p].setdefault('momentum', torch.zeros_like(p)).lerp_(p.grad, 1-g['momentum'])
+                u = p.grad.lerp(m, g['momentum']).flatten(1)
+                alike.setdefault(u.shape, []).append((p,u))
+            for (rows,cols),pairs in alike.items():
+                for (p,_),u in zip(pairs, orthogonalise(torch.stack([u for _,u in pairs]).float())):
+                    p.mul_(1-g['lr']*g['weight_decay']).add_(u.view_as(p).to(p), alpha=-g['lr']*max(1, rows/cols)**.5)
 
 # %% ../nbs/81_train.ipynb #2d351544
 def optimisers(
@@ -107,7 +128,7 @@ def newest_checkpoint(
     found = sorted(Path(out).glob('checkpoints/step_*'), reverse=True)
     return next(filter(is_whole, found), None)
 
-# %% ../nbs/81_train.ipynb #65cca7ef
+# %% ../nbs/81_train.ipynb #87aa8716
 class Trainer:
     "Train a task; everything that changes is saved, so that it can go on at any step."
     def __init__(self,
@@ -122,7 +143,6 @@ class Trainer:
         progress:bool=True, # Whether to show a bar
     ):
         from accelerate import Accelerator, DistributedDataParallelKwargs
-        if precision=='fp16' and s.optimiser=='muon': raise InputError("precision fp16 scales gradients, which Muon's matrices do not see; take bf16, or train.optimiser=adamw")
         if precision=='fp16' and pick_device(device).type=='cpu': raise InputError("precision fp16 needs a GPU; take bf16 or no")
         self.accelerator = Accelerator(mixed_precision=precision, cpu=pick_device(device).type=='cpu', kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
         self.device,self.main = self.accelerator.device, self.accelerator.is_main_process
