@@ -25,9 +25,10 @@ __all__ = ['registry', 'InputError', 'command', 'describe_error', 'seeded', 'Noi
 class InputError(ValueError):
     "What was given cannot be used; the message says what it was, what is allowed and what to do."
 
-# %% ../nbs/00_core.ipynb #56c60fe8
+# %% ../nbs/00_core.ipynb #69ed5cd5
 def command(fn):
-    "A console command: options from the signature of `fn`; `InputError` and file errors become one line and exit code 2."
+    ("A console command: options from the signature of `fn`; "
+     "`InputError` and file errors become one line and exit code 2.")
     @wraps(fn)
     def guarded(*args, **kwargs):
         try: fn(*args, **kwargs)
@@ -39,12 +40,13 @@ def command(fn):
             sys.exit(130)
     return call_parse(guarded)
 
-# %% ../nbs/00_core.ipynb #719a33cc
+# %% ../nbs/00_core.ipynb #16c0ce19
 def describe_error(
     e:Exception # Any exception
 )->str: # One line without a traceback
     "The message of `e` on one line; file errors name their file."
-    if isinstance(e, OSError) and e.strerror: return f"{e.strerror}: {e.filename}" if e.filename else e.strerror
+    if isinstance(e, OSError) and e.strerror:
+        return f"{e.strerror}: {e.filename}" if e.filename else e.strerror
     return ' '.join(str(e).split()) or type(e).__name__
 
 # %% ../nbs/00_core.ipynb #0ba301a1
@@ -56,7 +58,7 @@ def seeded(
     digest = hashlib.blake2b(json.dumps([int(seed), *keys]).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, 'little')>>1)
 
-# %% ../nbs/00_core.ipynb #3d907973
+# %% ../nbs/00_core.ipynb #16b5b88c
 class Noise:
     "Normal draws for `n` videos; row i of seed s is row 0 of seed s+i."
     def __init__(self,
@@ -67,15 +69,17 @@ class Noise:
         device='cpu', # Where the result goes; the draw itself is made on the CPU
         dtype=torch.float32, # Type of the result
     ):
-        self.shape,self.n,self.seed,self.key,self.device,self.dtype = tuple(shape), n, seed, key, device, dtype
+        self.shape,self.n,self.seed,self.key,self.device,self.dtype = (
+            tuple(shape), n, seed, key, device, dtype)
 
     def __call__(self,
         k:int|str # Which draw
     )->Tensor: # `(n, *shape)`
-        rows = [torch.randn(self.shape, generator=seeded(self.seed+i, 'noise', self.key, k)) for i in range(self.n)]
+        rows = [torch.randn(self.shape, generator=seeded(self.seed+i, 'noise', self.key, k))
+                for i in range(self.n)]
         return torch.stack(rows).to(self.device, self.dtype)
 
-# %% ../nbs/00_core.ipynb #f1a53ea1
+# %% ../nbs/00_core.ipynb #e77b5eba
 @contextmanager
 def replacing(
     path:str|Path # The final name, of a file or a folder
@@ -91,7 +95,8 @@ def replacing(
         os.replace(tmp, path)
         sync(path.parent)
     except OSError as e:
-        if e.filename and tmp.name in str(e.filename): e.filename = str(path) # nobody knows the temporary name
+        if e.filename and tmp.name in str(e.filename):
+            e.filename = str(path) # nobody knows the temporary name
         raise
     finally:
         if tmp.is_dir(): shutil.rmtree(tmp, ignore_errors=True)
@@ -107,19 +112,23 @@ def sync(
     try: os.fsync(fd)
     finally: os.close(fd)
 
-# %% ../nbs/00_core.ipynb #3fe97237
+# %% ../nbs/00_core.ipynb #3ce9d1df
 def write_json(path, value):
     "Write `value` as indented JSON, whole or not at all."
-    with replacing(path) as tmp: Path(tmp).write_text(json.dumps(value, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    with replacing(path) as tmp:
+        Path(tmp).write_text(json.dumps(value, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
 
-# %% ../nbs/00_core.ipynb #0cc7b57a
+# %% ../nbs/00_core.ipynb #b5da23c5
 def read_json(path)->dict:
     "Read a JSON file, with a clear error."
     path = Path(path)
-    if not path.is_file(): raise InputError(f"no {path.name} in {path.parent}; is it a run or a saved part?")
+    if not path.is_file():
+        raise InputError(f"no {path.name} in {path.parent}; is it a run or a saved part?")
     try: value = json.loads(path.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as e: raise InputError(f"{path} is not JSON: {e}") from None
-    if not isinstance(value, dict): raise InputError(f"{path} does not hold a JSON object; is it a run or a saved part?")
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise InputError(f"{path} is not JSON: {e}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} does not hold a JSON object; is it a run or a saved part?")
     return value
 
 # %% ../nbs/00_core.ipynb #19d34b60
@@ -143,7 +152,7 @@ def save_tensors(path, tensors:dict, metadata:dict=None):
         with disk_full(path): save_file({k: v.contiguous() for k,v in tensors.items()}, tmp, metadata)
         tmp.chmod(mode)
 
-# %% ../nbs/00_core.ipynb #ca8a7e73
+# %% ../nbs/00_core.ipynb #09889a42
 def read_checkpoint(
     path:str|Path, # `.safetensors`, `.pt`, `.pth`, `.ckpt` or `.bin`
 )->dict: # Whatever the file holds; tensors on the CPU
@@ -152,14 +161,16 @@ def read_checkpoint(
     if not path.is_file(): raise InputError(f"no file {path}")
     try:
         if path.suffix=='.safetensors': return load_file(path)
-        harmless = [np.dtype, np.ndarray, np._core.multiarray.scalar, np._core.multiarray._reconstruct, *{type(np.dtype(t)) for t in ('f4','f8','i4','i8','u1')}]
-        with torch.serialization.safe_globals(harmless): return torch.load(path, map_location='cpu', weights_only=True)
+        harmless = [np.dtype, np.ndarray, np._core.multiarray.scalar, np._core.multiarray._reconstruct,
+                    *{type(np.dtype(t)) for t in ('f4','f8','i4','i8','u1')}]
+        with torch.serialization.safe_globals(harmless):
+            return torch.load(path, map_location='cpu', weights_only=True)
     except OSError: raise
     except Exception as e:
         raise InputError(f"{path} cannot be read as weights ({str(e).splitlines()[0][:150]}); "
                          "give a whole .safetensors file, or a .pt that holds tensors only") from None
 
-# %% ../nbs/00_core.ipynb #3be97b74
+# %% ../nbs/00_core.ipynb #21cc3f61
 def load_state(
     module:nn.Module, # Gets the weights
     state:dict, # Name → tensor
@@ -169,9 +180,11 @@ def load_state(
     own = module.state_dict()
     lists = {'missing': [k for k in own if k not in state],
              'unexpected': [k for k in state if k not in own],
-             'misshaped': [f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}" for k,v in own.items() if k in state and state[k].shape!=v.shape]}
+             'misshaped': [f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}"
+                           for k,v in own.items() if k in state and state[k].shape!=v.shape]}
     if any(lists.values()):
-        told = '; '.join(f"{len(v)} {k}: {', '.join(v[:4])}{' …' if len(v)>4 else ''}" for k,v in lists.items() if v)
+        told = '; '.join(f"{len(v)} {k}: {', '.join(v[:4])}{' …' if len(v)>4 else ''}"
+                         for k,v in lists.items() if v)
         raise InputError(f"{what} does not fit {type(module).__name__}: {told}")
     module.load_state_dict(state)
     return module
@@ -189,7 +202,7 @@ def fingerprint(
         h.update(v.reshape(-1).view(torch.uint8).numpy().data)
     return h.hexdigest()
 
-# %% ../nbs/00_core.ipynb #6e49246d
+# %% ../nbs/00_core.ipynb #1e893622
 def find_folder(
     path:str|Path, # A folder or `user/name` on the hub
     revision:str=None, # Branch, tag or commit on the hub
@@ -198,12 +211,17 @@ def find_folder(
     folder = Path(path)
     if folder.is_dir(): return folder
     name = str(path)
-    if folder.exists() or name.count('/')!=1 or name.startswith(('.', '/', '~')): raise InputError(f"no folder {name}; give a run, or the user/name of a hub repository")
+    if folder.exists() or name.count('/')!=1 or name.startswith(('.', '/', '~')):
+        raise InputError(f"no folder {name}; give a run, or the user/name of a hub repository")
     from huggingface_hub import snapshot_download
-    try: return Path(snapshot_download(name, revision=revision, ignore_patterns=['checkpoints/*', 'samples/*']))
-    except Exception as e: raise InputError(f"no folder {name} on disk, and the hub gave: {str(e).splitlines()[0]}") from None
+    try:
+        return Path(snapshot_download(name, revision=revision,
+                                      ignore_patterns=['checkpoints/*', 'samples/*']))
+    except Exception as e:
+        raise InputError(f"no folder {name} on disk, and the hub gave: "
+                         f"{str(e).splitlines()[0]}") from None
 
-# %% ../nbs/00_core.ipynb #120eea2e
+# %% ../nbs/00_core.ipynb #beac7521
 registry = {} # class name -> class, for every `Part` that has been imported
 
 class Part(nn.Module):
@@ -228,7 +246,8 @@ class Part(nn.Module):
     @property
     def config(self)->dict: # `{class, version, args}`, ready for JSON
         "What `build` needs to make this object again, without its weights."
-        return {'class': type(self).__name__, 'version': __version__, 'args': json.loads(json.dumps(self.args))}
+        return {'class': type(self).__name__, 'version': __version__,
+                'args': json.loads(json.dumps(self.args))}
 
     def save_pretrained(self,
         folder:str|Path # Gets `config.json`, and `model.safetensors` where there are weights
@@ -254,7 +273,9 @@ class Part(nn.Module):
             raise InputError(f"what {folder} holds is {config.get('class')}, not {cls.__name__}")
         part = build(config)
         if part.state_dict():
-            if not (folder/'model.safetensors').exists(): raise InputError(f"{folder} has a config.json but no model.safetensors; copy or train it again")
+            if not (folder/'model.safetensors').exists():
+                raise InputError(f"{folder} has a config.json but no model.safetensors; "
+                                 "copy or train it again")
             load_state(part, read_checkpoint(folder/'model.safetensors'), what=str(folder))
         return part.to(device).eval()
 
@@ -271,14 +292,17 @@ class Part(nn.Module):
             self.save_pretrained(d)
             api.upload_folder(repo_id=repo, folder_path=d)
 
-# %% ../nbs/00_core.ipynb #b3cf330f
+# %% ../nbs/00_core.ipynb #4af2214d
 def build(
     config:dict # `{'class': name, 'args': {…}}`; other keys are ignored
 )->Part: # A new object with fresh weights
     "Make an object from its config, with a class of the registry."
     name = config.get('class')
-    if not isinstance(config.get('args', {}), dict): raise InputError(f"the arguments of {name} are not an object but {config['args']!r}")
-    if name not in registry: raise InputError(f"no class {name!r}; those imported are {', '.join(sorted(registry)) or 'none'}")
+    if not isinstance(config.get('args', {}), dict):
+        raise InputError(f"the arguments of {name} are not an object but {config['args']!r}")
+    if name not in registry:
+        raise InputError(f"no class {name!r}; "
+                         f"those imported are {', '.join(sorted(registry)) or 'none'}")
     cls,args = registry[name], config.get('args', {})
     takes = inspect.signature(cls.__init__).parameters.values()
     allowed = [p.name for p in takes if p.name!='self' and p.kind!=p.VAR_KEYWORD]
@@ -328,7 +352,7 @@ class EMA:
         self.n = int(state['n'])
         for k,v in self.shadow.items(): v.copy_(state[k])
 
-# %% ../nbs/00_core.ipynb #3477cc31
+# %% ../nbs/00_core.ipynb #88f8af0f
 def read_fixture(
     name:str, # `system/function`, e.g. `pvdm/ema`
     folder:str|Path='_fixtures', # Where they lie, seen from the notebooks
@@ -337,18 +361,21 @@ def read_fixture(
     path = Path(folder)/f'{name}.safetensors'
     with safe_open(path, 'pt') as f: meta,tensors = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
     kind = lambda prefix: {k[len(prefix):]: v for k,v in tensors.items() if k.startswith(prefix)}
-    return SimpleNamespace(config=json.loads(meta['config']), call=meta['call'], atol=float(meta['suggested_atol']),
-                           state=kind('state.'), ins=kind('in.'), outs=kind('out.'))
+    return SimpleNamespace(config=json.loads(meta['config']), call=meta['call'],
+                           atol=float(meta['suggested_atol']), state=kind('state.'),
+                           ins=kind('in.'), outs=kind('out.'))
 
-# %% ../nbs/00_core.ipynb #b3233d5b
+# %% ../nbs/00_core.ipynb #4d2eb8e3
 def pick_device(
     name:str=None # `'cpu'`, `'cuda'`, `'cuda:1'`, `'mps'`; `None` takes the best there is
 )->torch.device:
     "The device of that name, or the fastest one of this machine."
     best = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    if name and str(name).split(':')[0] not in ('cpu','cuda','mps'): raise InputError(f"no device {name!r}; there are cpu, cuda and mps, and here {best} is the best")
+    if name and str(name).split(':')[0] not in ('cpu','cuda','mps'):
+        raise InputError(f"no device {name!r}; there are cpu, cuda and mps, and here {best} is the best")
     try:
         device = torch.device(name or best)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as e: raise InputError(f"no device {name!r} on this machine; leave it out to use {best}") from None
+    except (RuntimeError, AssertionError) as e:
+        raise InputError(f"no device {name!r} on this machine; leave it out to use {best}") from None
     return device

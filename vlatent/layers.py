@@ -14,7 +14,7 @@ from .core import *
 __all__ = ['res_names', 'timestep_embedding', 'attend', 'Attention', 'rotate', 'FeedForward', 'GroupNorm', 'zero_', 'ResBlock',
            'rename', 'MapAttention']
 
-# %% ../nbs/07_layers.ipynb #8f4c53a8
+# %% ../nbs/07_layers.ipynb #a3191d81
 def timestep_embedding(
     t:Tensor, # Diffusion times `(b)`, integers or fractions
     width:int, # Of the embedding
@@ -22,7 +22,8 @@ def timestep_embedding(
 )->Tensor: # `(b, width)` float32, cosines first
     "Sinusoidal embedding of the diffusion time."
     half = width//2
-    freqs = torch.exp(torch.arange(half, device=t.device, dtype=torch.float32)*(-math.log(max_period)/half))
+    freqs = torch.exp(torch.arange(half, device=t.device, dtype=torch.float32)
+                      *(-math.log(max_period)/half))
     angles = t.float()[:,None]*freqs
     emb = torch.cat([angles.cos(), angles.sin()], dim=-1)
     return F.pad(emb, (0, width%2))
@@ -40,7 +41,7 @@ def attend(
         return (q*q.shape[-1]**-.5 @ k.transpose(-1,-2)).softmax(-1) @ v
     return F.scaled_dot_product_attention(q.contiguous(), k.contiguous(), v.contiguous(), attn_mask=bias)
 
-# %% ../nbs/07_layers.ipynb #63c93b17
+# %% ../nbs/07_layers.ipynb #a831f16c
 class Attention(nn.Module):
     "Multi-head self-attention, `(b n d)` to `(b n d)`."
     def __init__(self,
@@ -50,7 +51,9 @@ class Attention(nn.Module):
         bias:bool=False, # Whether q, k, v have a bias
     ):
         super().__init__()
-        if head_width is None and d%heads: raise InputError(f"width {d} does not split into {heads} heads; give head_width or another number of heads")
+        if head_width is None and d%heads:
+            raise InputError(f"width {d} does not split into {heads} heads; "
+                             "give head_width or another number of heads")
         inner = heads*(head_width or d//heads)
         self.heads,self.qkv,self.out = heads, nn.Linear(d, 3*inner, bias=bias), nn.Linear(inner, d)
 
@@ -60,7 +63,8 @@ class Attention(nn.Module):
         bias:Tensor=None, # As in `attend`
         first:bool=False, # Return the first token only, `(b 1 d)`
     ):
-        q,k,v = rearrange(self.qkv(x), 'b n (three h d) -> three b h n d', three=3, h=self.heads).unbind(0)
+        q,k,v = rearrange(self.qkv(x), 'b n (three h d) -> three b h n d',
+                          three=3, h=self.heads).unbind(0)
         if rotary is not None: q,k = rotate(q, *rotary), rotate(k, *rotary)
         return self.out(rearrange(attend(q[:,:,:1] if first else q, k, v, bias), 'b h n d -> b n (h d)'))
 
@@ -94,12 +98,13 @@ class FeedForward(nn.Module):
         a,g = x.chunk(2, dim=-1)
         return self.down(a*F.gelu(g))
 
-# %% ../nbs/07_layers.ipynb #4dd26e0d
+# %% ../nbs/07_layers.ipynb #17e1aee2
 class GroupNorm(nn.GroupNorm):
     "Group norm over `(b c …)`, computed in float32."
     def forward(self, x):
         if x.dtype==torch.float32 and self.weight.dtype==torch.float32: return super().forward(x)
-        return F.group_norm(x.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
+        return F.group_norm(x.float(), self.num_groups, self.weight.float(), self.bias.float(),
+                            self.eps).to(x.dtype)
 
 # %% ../nbs/07_layers.ipynb #18a1dcfb
 def zero_(
@@ -109,7 +114,7 @@ def zero_(
     for p in module.parameters(): nn.init.zeros_(p)
     return module
 
-# %% ../nbs/07_layers.ipynb #f0d5814c
+# %% ../nbs/07_layers.ipynb #0df1eab7
 class ResBlock(nn.Module):
     "The residual block of 2D U-Nets, `(b c h w)` and an embedding `(b e)` to `(b out h' w')`."
     def __init__(self,
@@ -123,12 +128,15 @@ class ResBlock(nn.Module):
         super().__init__()
         out = out or c
         for n in (c,out):
-            if n%groups: raise InputError(f"{n} channels do not split into {groups} groups; choose a width that does")
+            if n%groups:
+                raise InputError(f"{n} channels do not split into {groups} groups; "
+                                 "choose a width that does")
         self.norm1,self.conv1 = GroupNorm(groups, c), nn.Conv2d(c, out, 3, padding=1)
         self.emb,self.norm2 = nn.Linear(emb, 2*out), GroupNorm(groups, out)
         self.conv2,self.dropout = zero_(nn.Conv2d(out, out, 3, padding=1)), dropout
         self.skip = nn.Identity() if c==out else nn.Conv2d(c, out, 1)
-        self.resample = {None: nn.Identity(), 'down': nn.AvgPool2d(2), 'up': nn.Upsample(scale_factor=2)}[resample]
+        self.resample = {None: nn.Identity(), 'down': nn.AvgPool2d(2),
+                         'up': nn.Upsample(scale_factor=2)}[resample]
 
     def forward(self, x, emb):
         h = self.conv1(self.resample(F.silu(self.norm1(x))))
@@ -136,8 +144,9 @@ class ResBlock(nn.Module):
         h = F.silu(torch.addcmul(shift, self.norm2(h), 1+scale))
         return self.skip(self.resample(x)) + self.conv2(F.dropout(h, self.dropout, self.training))
 
-# %% ../nbs/07_layers.ipynb #ccc84eee
-res_names = {'norm1': 'in_layers.0', 'conv1': 'in_layers.2', 'emb': 'emb_layers.1', 'norm2': 'out_layers.0', 'conv2': 'out_layers.3',
+# %% ../nbs/07_layers.ipynb #dc6bcdf6
+res_names = {'norm1': 'in_layers.0', 'conv1': 'in_layers.2', 'emb': 'emb_layers.1',
+             'norm2': 'out_layers.0', 'conv2': 'out_layers.3',
              'skip': 'skip_connection'} # `ResBlock` → the names of ADM, latent diffusion and PVDM
 
 # %% ../nbs/07_layers.ipynb #59c978f0

@@ -27,7 +27,7 @@ def pixel_losses(
     "Mean absolute and mean squared error."
     return dict(l1=F.l1_loss(fake, real), l2=F.mse_loss(fake, real))
 
-# %% ../nbs/08_losses.ipynb #ba24d43b
+# %% ../nbs/08_losses.ipynb #49665ac5
 class Task:
     "What a trainer needs to know of a thing that learns."
     def __init__(self,
@@ -54,6 +54,18 @@ class Task:
     )->tuple: # Scalar loss with gradient, and a dict of numbers to log
         "The loss of one part on one batch."
         raise NotImplementedError
+
+    def limits(self,
+        part:str, # Which part learns
+        clip:float=None, # Largest norm of the recipe
+    )->list: # Pairs of parameters and the largest norm of their gradient
+        "What the trainer clips together."
+        return [(self.parts[part].parameters(), clip)] if clip else []
+
+    def score(self,
+        batch:dict, # Of `data.Batches`
+    )->float|None: # The higher, the better; nothing: it has no such number
+        "How good it is, to keep the best and to stop in time."
 
     def show(self,
         batch:dict, # Of `data.Batches`
@@ -93,7 +105,7 @@ class Draws:
         "One uniform number that all rows of all processes share."
         return torch.rand((), generator=self.shared).item()
 
-# %% ../nbs/08_losses.ipynb #b1703761
+# %% ../nbs/08_losses.ipynb #54424c56
 class AutoencoderTask(Task):
     "Train an autoencoder to give back its input."
     def __init__(self,
@@ -102,16 +114,20 @@ class AutoencoderTask(Task):
         l2:float=0., # Weight of the mean squared error
     ):
         super().__init__(autoencoder=autoencoder)
-        if l1<=0 and l2<=0: raise InputError(f"l1={l1} and l2={l2} leave nothing to train for; give one of them a weight")
+        if l1<=0 and l2<=0:
+            raise InputError(f"l1={l1} and l2={l2} leave nothing to train for; "
+                             "give one of them a weight")
         self.weights = dict(l1=l1, l2=l2)
 
     def loss(self, batch, part, step, draws=None):
         video = batch['video']
         net = self.parts[part]
-        noise = dict(noise=draws.normal(net.latent_shape(*video.shape[2:]))) if draws and getattr(net, 'noise', 0) else {} # of rows, not of processes
+        noise = (dict(noise=draws.normal(net.latent_shape(*video.shape[2:])))
+                 if draws and getattr(net, 'noise', 0) else {}) # of rows, not of processes
         losses = pixel_losses(video, fake:=self.wrapped[part](video, **noise))
         loss = sum(self.weights[k]*v for k,v in losses.items())
-        return loss, {**{k: v.detach() for k,v in losses.items()}, 'psnr': psnr(video, fake.detach()).mean()}
+        return loss, {**{k: v.detach() for k,v in losses.items()},
+                      'psnr': psnr(video, fake.detach()).mean()}
 
     @torch.no_grad()
     def show(self, batch, seed=0):

@@ -18,12 +18,13 @@ from fastcore.basics import patch
 # %% auto #0
 __all__ = ['systems', 'LatentVideoModel']
 
-# %% ../nbs/09_model.ipynb #54f69ff7
+# %% ../nbs/09_model.ipynb #8682b1dc
 systems = {} # name of a system → its `LatentVideoModel`
 
 class LatentVideoModel(nn.Module, Task):
     "An autoencoder, a denoiser and a diffusion."
-    sampling = dict(sampler='ddim', steps=50, eta=0., spacing='dpm-trailing', guidance=1., drop=None) # what a system starts from
+    sampling = dict(sampler='ddim', steps=50, eta=0., spacing='dpm-trailing', # what a system starts from
+                    guidance=1., drop=None)
     def __init_subclass__(cls, system:str=None, **kwargs):
         super().__init_subclass__(**kwargs)
         if system: systems[system],cls.system = cls, system
@@ -45,7 +46,9 @@ class LatentVideoModel(nn.Module, Task):
         self.autoencoder.eval().requires_grad_(False)
 
     def check_settings(self, given):
-        if unknown := set(given)-set(type(self).sampling): raise InputError(f"unknown sampling settings {', '.join(sorted(unknown))}; there are {', '.join(type(self).sampling)}")
+        if unknown := set(given)-set(type(self).sampling):
+            raise InputError(f"unknown sampling settings {', '.join(sorted(unknown))}; "
+                             f"there are {', '.join(type(self).sampling)}")
         return given
 
     @property
@@ -55,7 +58,8 @@ class LatentVideoModel(nn.Module, Task):
     def frames(self)->int: return self.autoencoder.frames
 
     @property
-    def models(self): return {k: getattr(self, k) for k in ('autoencoder','denoiser','diffusion',*self.more)}
+    def models(self):
+        return {k: getattr(self, k) for k in ('autoencoder','denoiser','diffusion',*self.more)}
 
     @torch.no_grad()
     def encode(self,
@@ -70,7 +74,8 @@ class LatentVideoModel(nn.Module, Task):
         exact:bool=False, # One at a time: bit-equal in any batch
     )->Tensor: # Clips `(b c t h w)`
         "Latents to clips."
-        return torch.cat([self.autoencoder.decode(x) for x in z.split(1)]) if exact else self.autoencoder.decode(z)
+        return (torch.cat([self.autoencoder.decode(x) for x in z.split(1)]) if exact
+                else self.autoencoder.decode(z))
 
 # %% ../nbs/09_model.ipynb #f4f76ca1
 @patch
@@ -82,7 +87,7 @@ def latents(self:LatentVideoModel,
     z0 = batch['latent'].to(self.device) if 'latent' in batch else self.encode(batch['video'])
     return z0,{}
 
-# %% ../nbs/09_model.ipynb #7dfb6504
+# %% ../nbs/09_model.ipynb #5e3a64ab
 @patch
 def training_loss(self:LatentVideoModel,
     batch:dict, # With `video` or `latent`, and optional conditions
@@ -90,21 +95,23 @@ def training_loss(self:LatentVideoModel,
 )->tuple: # Mean loss with gradient, and a dict of numbers to log
     "The loss of one batch."
     n = len(next(iter(batch.values())))
-    draws = draws or Draws(torch.initial_seed(), int(torch.randint(2**31, ())), range(n), device=self.device)
+    draws = draws or Draws(torch.initial_seed(), int(torch.randint(2**31, ())), range(n),
+                           device=self.device)
     z0,cond = self.latents(batch, draws)
     if 'label' in self.denoiser.conds and batch.get('label') is not None:
         label = batch['label'].to(self.device)
         cond['label'] = torch.where(draws.uniform()<self.label_drop, -1, label)
     u = draws.stratified() if self.diffusion.stratified else draws.uniform()
     t = (u*self.diffusion.steps).long().clamp(max=self.diffusion.steps-1)
-    per,logs = self.diffusion.loss(self.wrapped['denoiser'], z0, cond, t=t, noise=draws.normal(z0.shape[1:]))
+    per,logs = self.diffusion.loss(self.wrapped['denoiser'], z0, cond, t=t,
+                                   noise=draws.normal(z0.shape[1:]))
     return per.mean(), logs
 
 # %% ../nbs/09_model.ipynb #1074830a
 @patch
 def loss(self:LatentVideoModel, batch, part, step, draws=None): return self.training_loss(batch, draws)
 
-# %% ../nbs/09_model.ipynb #262a8832
+# %% ../nbs/09_model.ipynb #c627bd07
 @patch
 def conditions(self:LatentVideoModel, n, **cond):
     "Conditions as tensors with `n` rows; unknown names raise."
@@ -112,16 +119,21 @@ def conditions(self:LatentVideoModel, n, **cond):
     out = {}
     for k,v in cond.items():
         if v is None: continue
-        if k not in takes: raise InputError(f"this {type(self).__name__} takes no {k}; it takes {', '.join(takes) or 'no conditions'}")
+        if k not in takes:
+            raise InputError(f"this {type(self).__name__} takes no {k}; "
+                             f"it takes {', '.join(takes) or 'no conditions'}")
         v = torch.as_tensor(v).to(self.device)
         if k in ('label','fps') and v.ndim==0: v = v.expand(n)
-        if k=='label' and (classes:=getattr(self.denoiser, 'classes', 0)) and ((v<-1)|(v>=classes)).any():
-            raise InputError(f"label {v.tolist()} is outside 0…{classes-1}, the classes this model knows")
-        if len(v)!=n: raise InputError(f"{k} has {len(v)} entries for {n} videos; give one, or one for all")
+        if (k=='label' and (classes:=getattr(self.denoiser, 'classes', 0))
+            and ((v<-1)|(v>=classes)).any()):
+            raise InputError(f"label {v.tolist()} is outside 0…{classes-1}, "
+                             "the classes this model knows")
+        if len(v)!=n:
+            raise InputError(f"{k} has {len(v)} entries for {n} videos; give one, or one for all")
         out[k] = v
     return out
 
-# %% ../nbs/09_model.ipynb #9d72bc42
+# %% ../nbs/09_model.ipynb #a5e6e701
 @patch
 @torch.no_grad()
 def draw(self:LatentVideoModel,
@@ -137,12 +149,14 @@ def draw(self:LatentVideoModel,
     "Sample the latents of one piece."
     cond,shape = cond or {}, tuple(shape or self.autoencoder.latent_shape())
     if exact and n>1:
-        return torch.cat([self.draw(1, seed+i, key, shape, {k: v[i:i+1] for k,v in cond.items()}, callback=callback, **settings) for i in range(n)])
+        return torch.cat([self.draw(1, seed+i, key, shape, {k: v[i:i+1] for k,v in cond.items()},
+                                    callback=callback, **settings) for i in range(n)])
     s = {**self.sampling, **self.check_settings({k: v for k,v in settings.items() if v is not None})}
     if s['sampler']!='ddim' and settings.get('eta') is None: s['eta'] = 0. # only DDIM has it
     noise = Noise(shape, n, seed, key, self.device)
     predict = lambda z,t: self.diffusion.predict(self.denoiser, z, t, cond, s['guidance'], s['drop'])
-    return sampler(s['sampler'])(predict, noise('start'), grid(self.diffusion, s['steps'], s['spacing']), noise, eta=s['eta'], callback=callback)
+    return sampler(s['sampler'])(predict, noise('start'), grid(self.diffusion, s['steps'], s['spacing']),
+                                 noise, eta=s['eta'], callback=callback)
 
 # %% ../nbs/09_model.ipynb #93076321
 @patch
@@ -156,7 +170,7 @@ def pieces(self:LatentVideoModel,
     if start is not None: raise InputError(f"{type(self).__name__} cannot continue a video")
     yield self.decode(self.draw(n, cond=cond, **kwargs), kwargs.get('exact', False))
 
-# %% ../nbs/09_model.ipynb #0d04a37e
+# %% ../nbs/09_model.ipynb #ad8c56c7
 @patch
 def stream(self:LatentVideoModel,
     n:int=1, # Videos
@@ -177,16 +191,29 @@ def stream(self:LatentVideoModel,
     "Sample videos piece by piece."
     if n<1: raise InputError(f"n={n} videos; ask for at least one")
     left = self.frames if frames is None else frames
-    if steps is not None and not all(isinstance(k, int) and k>0 for k in (steps if isinstance(steps, (tuple,list)) else [steps])): raise InputError(f"steps={steps!r}; give a whole number from 1, or two for the first and the later pieces")
-    if guidance is not None and not -100<guidance<100: raise InputError(f"guidance={guidance}; 1 is off, 2 or 3 is strong")
+    if steps is not None and not all(isinstance(k, int) and k>0 for k in
+                                     (steps if isinstance(steps, (tuple,list)) else [steps])):
+        raise InputError(f"steps={steps!r}; "
+                         "give a whole number from 1, or two for the first and the later pieces")
+    if guidance is not None and not -100<guidance<100:
+        raise InputError(f"guidance={guidance}; 1 is off, 2 or 3 is strong")
     if left<1: raise InputError(f"frames={frames}; ask for at least one")
     size = (size,size) if isinstance(size, int) else size
-    if size and tuple(size)!=tuple(self.autoencoder.size): raise InputError(f"size {size[0]}×{size[1]} is not the {'×'.join(map(str, self.autoencoder.size))} this model makes; leave it out")
-    if left>self.frames and type(self).pieces is LatentVideoModel.pieces: raise InputError(f"{type(self).__name__} makes clips of {self.frames} frames and has no way to {left}")
+    if size and tuple(size)!=tuple(self.autoencoder.size):
+        raise InputError(f"size {size[0]}×{size[1]} is not the "
+                         f"{'×'.join(map(str, self.autoencoder.size))} this model makes; leave it out")
+    if left>self.frames and type(self).pieces is LatentVideoModel.pieces:
+        raise InputError(f"{type(self).__name__} makes clips of {self.frames} frames "
+                         f"and has no way to {left}")
     cond = self.conditions(n, **cond)
-    if drop is None and 'label' in cond: drop = ('label',) # guidance pushes the class, not what is known of the past
-    if start is not None and (start.ndim!=5 or len(start) not in (1,n) or tuple(start.shape[-2:])!=tuple(self.autoencoder.size)): raise InputError(f"a start of shape {tuple(start.shape)}; give (1 or {n}, 3, frames, {self.autoencoder.size[0]}, {self.autoencoder.size[1]})")
-    made = self.pieces(n, start=start, cond=cond, steps=steps, sampler=sampler, guidance=guidance, seed=seed, callback=callback, exact=exact, eta=eta, spacing=spacing, drop=drop)
+    if drop is None and 'label' in cond:
+        drop = ('label',) # guidance pushes the class, not what is known of the past
+    if start is not None and (start.ndim!=5 or len(start) not in (1,n)
+                              or tuple(start.shape[-2:])!=tuple(self.autoencoder.size)):
+        raise InputError(f"a start of shape {tuple(start.shape)}; give (1 or {n}, 3, frames, "
+                         f"{self.autoencoder.size[0]}, {self.autoencoder.size[1]})")
+    made = self.pieces(n, start=start, cond=cond, steps=steps, sampler=sampler, guidance=guidance,
+                       seed=seed, callback=callback, exact=exact, eta=eta, spacing=spacing, drop=drop)
     for piece in made:
         yield piece[:,:,:left]
         left -= piece.shape[2]
@@ -198,18 +225,20 @@ def sample(self:LatentVideoModel, n:int=1, frames:int=None, **kwargs)->Tensor:
     "Sample `n` videos of `frames` frames; the keywords are those of `stream`."
     return torch.cat(list(self.stream(n, frames, **kwargs)), dim=2)
 
-# %% ../nbs/09_model.ipynb #106fdc80
+# %% ../nbs/09_model.ipynb #c4efa0ac
 @patch(as_prop=True)
 def config(self:LatentVideoModel)->dict:
     "Class, version and arguments, ready for JSON."
     own = {'label_drop': self.label_drop, 'sampling': self.sampling, **self.own_args()}
-    return {'class': type(self).__name__, 'version': __version__, 'parts': list(self.models), 'args': own}
+    return {'class': type(self).__name__, 'version': __version__, 'parts': list(self.models),
+            'args': own}
 
-# %% ../nbs/09_model.ipynb #2e1429bc
+# %% ../nbs/09_model.ipynb #c2bfeac6
 @patch
 def own_args(self:LatentVideoModel)->dict:
     "Arguments that a system adds to the constructor."
-    takes = [p for p in inspect.signature(type(self).__init__).parameters if p not in ('self','autoencoder','denoiser','diffusion','sampling','label_drop','parts')]
+    takes = [p for p in inspect.signature(type(self).__init__).parameters
+             if p not in ('self','autoencoder','denoiser','diffusion','sampling','label_drop','parts')]
     return {k: getattr(self, k) for k in takes if k not in self.more}
 
 # %% ../nbs/09_model.ipynb #949152a3
@@ -222,7 +251,7 @@ def save_pretrained(self:LatentVideoModel,
     for name,part in self.models.items(): part.save_pretrained(Path(folder)/name)
     write_json(Path(folder)/'config.json', {**self.config, **info})
 
-# %% ../nbs/09_model.ipynb #ebce426e
+# %% ../nbs/09_model.ipynb #37cc267e
 @patch(cls_method=True)
 def from_pretrained(cls:LatentVideoModel,
     path:str|Path, # A run, a saved model, or the name of a hub repository
@@ -232,13 +261,19 @@ def from_pretrained(cls:LatentVideoModel,
     "Load a model of this class, or of any system when called on `LatentVideoModel`."
     folder = find_folder(path, revision)
     config = read_json(folder/'config.json')
-    if not config.get('parts'): raise InputError(f"{folder} holds a {config.get('class')}, which is only one part; a model to sample from also has a denoiser/")
+    if not config.get('parts'):
+        raise InputError(f"{folder} holds a {config.get('class')}, which is only one part; "
+                         "a model to sample from also has a denoiser/")
     classes = {c.__name__: c for c in (cls, LatentVideoModel, *systems.values()) if issubclass(c, cls)}
-    if config['class'] not in classes: raise InputError(f"{folder} holds a {config['class']}, not a {cls.__name__}")
-    if lacking := [p for p in config['parts'] if not (folder/p/'config.json').exists()]: raise InputError(f"{folder} lacks {', '.join(lacking)}; the run has not saved a checkpoint yet, or the copy is not whole")
+    if config['class'] not in classes:
+        raise InputError(f"{folder} holds a {config['class']}, not a {cls.__name__}")
+    if lacking := [p for p in config['parts'] if not (folder/p/'config.json').exists()]:
+        raise InputError(f"{folder} lacks {', '.join(lacking)}; "
+                         "the run has not saved a checkpoint yet, or the copy is not whole")
     parts = {name: Part.from_pretrained(folder, subfolder=name) for name in config['parts']}
     try: model = classes[config['class']](**parts, **config['args'])
-    except (TypeError, AttributeError) as e: raise InputError(f"{folder}/config.json does not describe a {config['class']}: {e}") from None
+    except (TypeError, AttributeError) as e:
+        raise InputError(f"{folder}/config.json does not describe a {config['class']}: {e}") from None
     return model.to(device).eval()
 
 # %% ../nbs/09_model.ipynb #2e73e638
@@ -250,12 +285,13 @@ def push_to_hub(self:LatentVideoModel,
     "Upload the model to the Hugging Face hub."
     Part.push_to_hub(self, repo, **kwargs)
 
-# %% ../nbs/09_model.ipynb #2002301d
+# %% ../nbs/09_model.ipynb #00dc6b00
 @patch
 def show(self:LatentVideoModel, batch, seed=0):
     "A few samples with the batch's classes."
     n = min(4, len(next(iter(batch.values()))))
-    cond = {'label': batch['label'][:n]} if 'label' in self.denoiser.conds and batch.get('label') is not None else {}
+    cond = ({'label': batch['label'][:n]}
+            if 'label' in self.denoiser.conds and batch.get('label') is not None else {})
     training,_ = self.denoiser.training, self.denoiser.eval()
     video = self.sample(n, seed=seed, **cond)
     self.denoiser.train(training)

@@ -26,7 +26,7 @@ def time_rotary(
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos(), angles.sin()
 
-# %% ../nbs/10_triplane.ipynb #fd13119a
+# %% ../nbs/10_triplane.ipynb #306e9d61
 def space_rotary(
     height:int, # Rows of patches
     width:int, # Columns of patches
@@ -35,10 +35,12 @@ def space_rotary(
     device=None, # Where to make them
 )->tuple: # (cos, sin), each `(height·width, head_width)`
     "Rotary tables of PVDM over the patches of a frame, row by row."
-    if head_width%4: raise InputError(f"head width {head_width} must be divisible by 4 for two axes of pairs")
+    if head_width%4:
+        raise InputError(f"head width {head_width} must be divisible by 4 for two axes of pairs")
     scales = 2.**torch.linspace(0, math.log2(max_freq/2), head_width//4, device=device)
     rows,cols = (torch.linspace(-1, 1, n, device=device)[:,None]*scales*math.pi for n in (height,width))
-    angles = torch.cat([repeat(rows, 'h s -> (h w) s', w=width), repeat(cols, 'w s -> (h w) s', h=height)], dim=-1)
+    angles = torch.cat([repeat(rows, 'h s -> (h w) s', w=width),
+                        repeat(cols, 'w s -> (h w) s', h=height)], dim=-1)
     angles = angles.repeat_interleave(2, dim=-1)
     return angles.cos(), angles.sin()
 
@@ -66,7 +68,7 @@ class SpaceTimeLayer(nn.Module):
         x = x + self.over_space(x, space_rotary)
         return x + self.ff(self.norm3(x))
 
-# %% ../nbs/10_triplane.ipynb #7eb4edc9
+# %% ../nbs/10_triplane.ipynb #b5b1b547
 class SpaceTimeStack(nn.Module):
     "Layers of attention along time and over space, `(b t h w d)` to the same."
     def __init__(self,
@@ -82,7 +84,8 @@ class SpaceTimeStack(nn.Module):
 
     def forward(self, x):
         _,t,h,w,_ = x.shape
-        tables = time_rotary(t, self.head_width, x.device), space_rotary(h, w, self.head_width, device=x.device)
+        tables = (time_rotary(t, self.head_width, x.device),
+                  space_rotary(h, w, self.head_width, device=x.device))
         for layer in self.layers: x = layer(x, *tables)
         return x
 
@@ -94,7 +97,7 @@ def patchify(
     "Cut frames into patches, each a vector with its channels fastest."
     return rearrange(video, 'b c t (h p) (w q) -> b t h w (p q c)', p=patch, q=patch)
 
-# %% ../nbs/10_triplane.ipynb #9fa28a4f
+# %% ../nbs/10_triplane.ipynb #d52c31f1
 def stack_names(
     prefix:str, # Of the stack, with its dot
     depth:int, # Layers
@@ -103,9 +106,10 @@ def stack_names(
     parts = {'norm1': '0.norm', 'time.qkv': '0.fn.to_qkv', 'time.out': '0.fn.to_out.0',
              'norm2': '1.norm', 'space.qkv': '1.fn.to_qkv', 'space.out': '1.fn.to_out.0',
              'norm3': '2.norm', 'ff.up': '2.fn.net.0', 'ff.down': '2.fn.net.3'}
-    return {f'{prefix}layers.{i}.{ours}': f'{prefix}layers.{i}.{theirs}' for i in range(depth) for ours,theirs in parts.items()}
+    return {f'{prefix}layers.{i}.{ours}': f'{prefix}layers.{i}.{theirs}'
+            for i in range(depth) for ours,theirs in parts.items()}
 
-# %% ../nbs/10_triplane.ipynb #4c62c044
+# %% ../nbs/10_triplane.ipynb #f49f5105
 class Squeeze(nn.Module):
     "A small transformer that reads sequences `(b n d)` and returns one token each, `(b d)`."
     def __init__(self,
@@ -118,7 +122,8 @@ class Squeeze(nn.Module):
         init:float=1., # Size of the token and the positions at the start
     ):
         super().__init__()
-        self.token,self.position = nn.Parameter(torch.randn(1, 1, d)*init), nn.Parameter(torch.randn(1, length+1, d)*init)
+        self.token,self.position = (nn.Parameter(torch.randn(1, 1, d)*init),
+                                    nn.Parameter(torch.randn(1, length+1, d)*init))
         self.norms1 = nn.ModuleList(nn.LayerNorm(d) for _ in range(depth))
         self.attns = nn.ModuleList(Attention(d, heads, head_width or d//8) for _ in range(depth))
         self.norms2 = nn.ModuleList(nn.LayerNorm(d) for _ in range(depth))
@@ -126,7 +131,9 @@ class Squeeze(nn.Module):
 
     def forward(self, x, whole=False):
         b,n,_ = x.shape
-        if n>=self.position.shape[1]: raise InputError(f"a side of {n} is longer than the {self.position.shape[1]-1} that this network was built for")
+        if n>=self.position.shape[1]:
+            raise InputError(f"a side of {n} is longer than the {self.position.shape[1]-1} "
+                             "that this network was built for")
         x = torch.cat([x, self.token.expand(b,-1,-1)], dim=1) + self.position[:,:n+1]
         layers = list(zip(self.norms1, self.attns, self.norms2, self.ffs))
         for i,(norm1,attn,norm2,ff) in enumerate(layers):
@@ -135,14 +142,16 @@ class Squeeze(nn.Module):
             x = x + ff(norm2(x))
         return x if whole else x[:,0]
 
-# %% ../nbs/10_triplane.ipynb #bff928d9
+# %% ../nbs/10_triplane.ipynb #8cc28d40
 def to_planes(
     z:Tensor, # `(b c n)`, n = hw + tw + th
     shape:tuple, # (t, h, w) of the grid
 )->tuple: # `xy (b c h w)`, `yt (b c t w)`, `xt (b c t h)`
     "Cut a flat latent into its three planes."
     t,h,w = shape
-    if z.shape[-1] != h*w+t*w+t*h: raise InputError(f"a latent of {z.shape[-1]} positions is not one of a grid {t}×{h}×{w}, which has {h*w+t*w+t*h}")
+    if z.shape[-1] != h*w+t*w+t*h:
+        raise InputError(f"a latent of {z.shape[-1]} positions is not one of a grid {t}×{h}×{w}, "
+                         f"which has {h*w+t*w+t*h}")
     xy,yt,xt = z.split([h*w, t*w, t*h], dim=-1)
     return xy.unflatten(-1, (h,w)), yt.unflatten(-1, (t,w)), xt.unflatten(-1, (t,h))
 
@@ -153,7 +162,7 @@ def to_flat(
     "Join three planes to a flat latent."
     return torch.cat([p.flatten(2) for p in planes], dim=-1)
 
-# %% ../nbs/10_triplane.ipynb #c161d5fd
+# %% ../nbs/10_triplane.ipynb #3474a185
 class TriplaneAutoencoder(Part):
     "PVDM's autoencoder: a clip `(b 3 t h w)` to three planes in one latent `(b c n)`, and back."
     def __init__(self,
@@ -177,12 +186,17 @@ class TriplaneAutoencoder(Part):
     ):
         super().__init__()
         height,wide = (size,size) if isinstance(size, int) else size
-        if height%patch or wide%patch: raise InputError(f"a frame of {height}×{wide} is not divisible into patches of {patch}; the nearest size that is: {max(1,round(height/patch))*patch}×{max(1,round(wide/patch))*patch}")
-        self.size,self.frames,self.patch,self.latent,self.noise = (height,wide), frames, patch, latent, noise
+        if height%patch or wide%patch:
+            raise InputError(f"a frame of {height}×{wide} is not divisible into patches of {patch}; "
+                             "the nearest size that is: "
+                             f"{max(1,round(height/patch))*patch}×{max(1,round(wide/patch))*patch}")
+        self.size,self.frames,self.patch,self.latent,self.noise = (
+            (height,wide), frames, patch, latent, noise)
         self.shape = (frames, height//patch, wide//patch)
         t,h,w = self.shape
         enc,dec = (depth,depth) if isinstance(depth, int) else depth
-        proj = dict(depth=proj_depth, heads=proj_heads, head_width=proj_head_width, inner=proj_inner, init=init)
+        proj = dict(depth=proj_depth, heads=proj_heads, head_width=proj_head_width,
+                    inner=proj_inner, init=init)
         self.embed = nn.Linear(3*patch**2, width)
         self.encoder = SpaceTimeStack(width, enc, heads, head_width, mult)
         self.squeeze = nn.ModuleList(Squeeze(width, n, **proj) for n in (t,h,w))
@@ -207,14 +221,19 @@ class TriplaneAutoencoder(Part):
     def grid_shape(self, frames=None, height=None, width=None)->tuple:
         "Grid (t, h, w) of a clip of that size."
         height,width = height or self.size[0], width or self.size[1]
-        if height%self.patch or width%self.patch: raise InputError(f"a frame of {height}×{width} is not divisible into patches of {self.patch}")
+        if height%self.patch or width%self.patch:
+            raise InputError(f"a frame of {height}×{width} is not divisible "
+                             f"into patches of {self.patch}")
         return frames or self.frames, height//self.patch, width//self.patch
 
     def set_range(self, shift=None, scale=None):
         "Set what `encode` subtracts and multiplies by, each `[3][latent]` or None."
         for name,given,default in (('shift',shift,0.), ('scale',scale,1.)):
-            v = torch.full((3,self.latent), default) if given is None else torch.as_tensor(given, dtype=torch.float32)
-            if tuple(v.shape)!=(3,self.latent): raise InputError(f"{name} has shape {tuple(v.shape)}; it takes one number a plane and channel, (3, {self.latent})")
+            v = (torch.full((3,self.latent), default) if given is None
+                 else torch.as_tensor(given, dtype=torch.float32))
+            if tuple(v.shape)!=(3,self.latent):
+                raise InputError(f"{name} has shape {tuple(v.shape)}; "
+                                 f"it takes one number a plane and channel, (3, {self.latent})")
             self.register_buffer(name, v.to(self.embed.weight.device), persistent=False)
             self.args[name] = None if given is None else v.tolist()
 
@@ -224,14 +243,16 @@ class TriplaneAutoencoder(Part):
     )->Tensor: # Latents `(b c n)`
         "Apply `shift` and `scale` plane by plane."
         planes = to_planes(z, shape or self.shape)
-        return to_flat([(p-m.view(-1,1,1))*s.view(-1,1,1) for p,m,s in zip(planes, self.shift.to(z), self.scale.to(z))])
+        return to_flat([(p-m.view(-1,1,1))*s.view(-1,1,1)
+                        for p,m,s in zip(planes, self.shift.to(z), self.scale.to(z))])
 
     def fit_range(self,
         z:Tensor # Latents of many clips `(n c ·)`, encoded without a range
     ):
         "Set the range so that each channel of each plane has mean 0 and variance 1 over `z`."
         planes = to_planes(z, self.shape)
-        self.set_range([p.mean((0,2,3)).tolist() for p in planes], [(1/p.std((0,2,3)).clamp(min=1e-3)).tolist() for p in planes])
+        self.set_range([p.mean((0,2,3)).tolist() for p in planes],
+                       [(1/p.std((0,2,3)).clamp(min=1e-3)).tolist() for p in planes])
 
     def grid(self,
         video:Tensor # Clips `(b 3 t h w)` in [-1, 1]
@@ -245,9 +266,12 @@ class TriplaneAutoencoder(Part):
     )->tuple: # Three planes `(b c · ·)` in (-1, 1)
         "Squeeze out one axis for each plane."
         b,_,t,h,w = u.shape
-        xy = rearrange(self.squeeze[0](rearrange(u, 'b d t h w -> (b h w) t d')), '(b h w) d -> b d h w', b=b, h=h)
-        yt = rearrange(self.squeeze[1](rearrange(u, 'b d t h w -> (b t w) h d')), '(b t w) d -> b d t w', b=b, t=t)
-        xt = rearrange(self.squeeze[2](rearrange(u, 'b d t h w -> (b t h) w d')), '(b t h) d -> b d t h', b=b, t=t)
+        xy = rearrange(self.squeeze[0](rearrange(u, 'b d t h w -> (b h w) t d')),
+                       '(b h w) d -> b d h w', b=b, h=h)
+        yt = rearrange(self.squeeze[1](rearrange(u, 'b d t h w -> (b t w) h d')),
+                       '(b t w) d -> b d t w', b=b, t=t)
+        xt = rearrange(self.squeeze[2](rearrange(u, 'b d t h w -> (b t h) w d')),
+                       '(b t h) d -> b d t h', b=b, t=t)
         return tuple(pre(x).tanh() for pre,x in zip(self.pre, (xy,yt,xt)))
 
     def spread(self,
@@ -280,7 +304,8 @@ class TriplaneAutoencoder(Part):
     )->Tensor: # Clips `(b 3 t h w)` in (-1, 1)
         "Latents to clips."
         planes = to_planes(z, shape or self.shape)
-        planes = [p/s.view(-1,1,1)+m.view(-1,1,1) for p,m,s in zip(planes, self.shift.to(z), self.scale.to(z))]
+        planes = [p/s.view(-1,1,1)+m.view(-1,1,1)
+                  for p,m,s in zip(planes, self.shift.to(z), self.scale.to(z))]
         return self.pixels(self.spread([p.to(self.embed.weight.dtype) for p in planes])).to(z.dtype)
 
     def forward(self,
@@ -292,14 +317,18 @@ class TriplaneAutoencoder(Part):
         planes = self.project(self.grid(video))
         if self.training and self.noise:
             z = to_flat(planes)
-            planes = to_planes(z + self.noise*(torch.randn_like(z) if noise is None else noise), self.grid_shape(*video.shape[2:]))
+            planes = to_planes(z + self.noise*(torch.randn_like(z) if noise is None else noise),
+                               self.grid_shape(*video.shape[2:]))
         return self.pixels(self.spread(planes))
 
     def check(self, video):
-        if video.ndim!=5 or video.shape[1]!=3: raise InputError(f"a clip is (b 3 t h w); this has shape {tuple(video.shape)}")
+        if video.ndim!=5 or video.shape[1]!=3:
+            raise InputError(f"a clip is (b 3 t h w); this has shape {tuple(video.shape)}")
         t,h,w = self.grid_shape(*video.shape[2:])
         if (t,h,w)!=self.shape and any(a>b for a,b in zip((t,h,w), self.shape)):
-            raise InputError(f"a clip of {t}×{h*self.patch}×{w*self.patch} (frames, height, width) is larger than {self.frames}×{self.size[0]}×{self.size[1]}, for which this autoencoder was built")
+            raise InputError(f"a clip of {t}×{h*self.patch}×{w*self.patch} (frames, height, width) is "
+                             f"larger than {self.frames}×{self.size[0]}×{self.size[1]}, "
+                             "for which this autoencoder was built")
 
     @classmethod
     def from_official(cls,
@@ -320,7 +349,7 @@ def official_state(
         state = {k.removeprefix(prefix): v for k,v in state.items()}
     return state
 
-# %% ../nbs/10_triplane.ipynb #fbd497e2
+# %% ../nbs/10_triplane.ipynb #74c5e245
 plane_names = 'xy','yt','xt' # the order of the planes everywhere
 
 def autoencoder_names(
@@ -334,20 +363,30 @@ def autoencoder_names(
              'norms2': '1.norm', 'ffs.{}.up': '1.fn.net.0', 'ffs.{}.down': '1.fn.net.3'}
     for i,p in enumerate(plane_names):
         names |= {f'pre.{i}': f'pre_{p}', f'post.{i}': f'post_{p}'}
-        names |= {f'squeeze.{i}.{ours.format(j) if "{" in ours else f"{ours}.{j}"}': f'{p}_quant_attn.layers.{j}.{theirs}'
+        names |= {f'squeeze.{i}.{ours.format(j) if "{" in ours else f"{ours}.{j}"}':
+                  f'{p}_quant_attn.layers.{j}.{theirs}'
                   for j in range(proj_depth) for ours,theirs in parts.items()}
     return names
 
-# %% ../nbs/10_triplane.ipynb #d6071ae7
+# %% ../nbs/10_triplane.ipynb #5ee3c2e5
 def official_autoencoder(cls, state, config):
     "Build a `TriplaneAutoencoder` for an official state dict and load it."
     state = official_state(state)
-    known = {'embed_dim','channels','resolution','timesteps','timesformer_depth','timesformer_heads','timesformer_dim_head','proj_depth','proj_heads','proj_dim_head','proj_mlp_dim',
-             'splits','double_z','in_channels','out_ch','num_res_blocks','attn_resolutions','skip'} # the last row has no effect in the official code either
+    known = {'embed_dim','channels','resolution','timesteps',
+             'timesformer_depth','timesformer_heads','timesformer_dim_head',
+             'proj_depth','proj_heads','proj_dim_head','proj_mlp_dim',
+             # the last row has no effect in the official code either
+             'splits','double_z','in_channels','out_ch','num_res_blocks','attn_resolutions','skip'}
     config = {**config, **config.pop('ddconfig', {})}
-    if unknown := set(config)-known: raise InputError(f"unknown keys {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
-    try: depth = tuple(1+max(int(k.split('.')[2]) for k in state if k.startswith(f'{s}.layers.')) for s in ('encoder','decoder'))
-    except ValueError: raise InputError("these are not the weights of PVDM's autoencoder: no encoder.layers.* and decoder.layers.*") from None
+    if unknown := set(config)-known:
+        raise InputError(f"unknown keys {', '.join(sorted(unknown))}; "
+                         f"there are {', '.join(sorted(known))}")
+    try:
+        depth = tuple(1+max(int(k.split('.')[2]) for k in state if k.startswith(f'{s}.layers.'))
+                      for s in ('encoder','decoder'))
+    except ValueError:
+        raise InputError("these are not the weights of PVDM's autoencoder: "
+                         "no encoder.layers.* and decoder.layers.*") from None
     proj_depth = 1+max(int(k.split('.')[2]) for k in state if k.startswith('xy_quant_attn.layers.'))
     shape = lambda k: state[k].shape
     latent,width = shape('pre_xy.weight')[:2]
@@ -355,17 +394,23 @@ def official_autoencoder(cls, state, config):
     t,h,w = (shape(f'{p}_pos_embedding')[1]-1 for p in plane_names)
     heads = config.get('timesformer_heads', 8)
     proj_heads = config.get('proj_heads', 4)
-    ae = cls(size=(h*patch, w*patch), frames=t, patch=patch, width=width, latent=latent, depth=depth, heads=heads,
-             head_width=shape('encoder.layers.0.0.fn.to_qkv.weight')[0]//3//heads, mult=shape('encoder.layers.0.2.fn.net.0.weight')[0]//2//width,
-             proj_depth=proj_depth, proj_heads=proj_heads, proj_head_width=shape('xy_quant_attn.layers.0.0.fn.to_qkv.weight')[0]//3//proj_heads,
+    ae = cls(size=(h*patch, w*patch), frames=t, patch=patch, width=width, latent=latent,
+             depth=depth, heads=heads,
+             head_width=shape('encoder.layers.0.0.fn.to_qkv.weight')[0]//3//heads,
+             mult=shape('encoder.layers.0.2.fn.net.0.weight')[0]//2//width,
+             proj_depth=proj_depth, proj_heads=proj_heads,
+             proj_head_width=shape('xy_quant_attn.layers.0.0.fn.to_qkv.weight')[0]//3//proj_heads,
              proj_inner=shape('xy_quant_attn.layers.0.1.fn.net.0.weight')[0])
     given = {'embed_dim': latent, 'channels': width, 'timesteps': t, 'resolution': h*patch}
     for k,v in given.items():
-        if k in config and config[k]!=v: raise InputError(f"{k} is {config[k]} in the configuration but {v} in the weights")
+        if k in config and config[k]!=v:
+            raise InputError(f"{k} is {config[k]} in the configuration but {v} in the weights")
     ours = rename(state, autoencoder_names(depth, proj_depth))
     for i,p in enumerate(plane_names):
-        ours[f'squeeze.{i}.token'],ours[f'squeeze.{i}.position'] = ours.pop(f'{p}_token'), ours.pop(f'{p}_pos_embedding')
-    ours = {k: v for k,v in ours.items() if k!='coords' and not k.endswith(('inv_freqs','scales'))} # recomputed or unused
+        ours[f'squeeze.{i}.token'],ours[f'squeeze.{i}.position'] = (
+            ours.pop(f'{p}_token'), ours.pop(f'{p}_pos_embedding'))
+    ours = {k: v for k,v in ours.items()
+            if k!='coords' and not k.endswith(('inv_freqs','scales'))} # recomputed or unused
     return load_state(ae, ours, what='the official state dict').eval()
 
 # %% ../nbs/11_pvdm.ipynb #3abb6265
@@ -433,7 +478,7 @@ class PlaneBlock(nn.Module):
     def forward(self, planes, emb):
         return self.across(per_plane(self.one, planes, emb))
 
-# %% ../nbs/11_pvdm.ipynb #7ec76055
+# %% ../nbs/11_pvdm.ipynb #c1791da8
 class TriplaneUNet(Part):
     "PVDM's denoiser: one 2D U-Net for three planes, `(b c n)` to `(b c n)`."
     def __init__(self,
@@ -455,8 +500,11 @@ class TriplaneUNet(Part):
         super().__init__()
         t,h,w = shape
         down = 2**(len(mult)-1)
-        if any(n%down for n in shape): raise InputError(f"a grid {t}×{h}×{w} cannot be halved {len(mult)-1} times; frames and patches must be divisible by {down}, or use fewer levels")
-        self.shape,self.latent,self.width,self.classes,self.context,self.mirror = tuple(shape), latent, width, classes, context, mirror
+        if any(n%down for n in shape):
+            raise InputError(f"a grid {t}×{h}×{w} cannot be halved {len(mult)-1} times; "
+                             f"frames and patches must be divisible by {down}, or use fewer levels")
+        self.shape,self.latent,self.width,self.classes,self.context,self.mirror = (
+            tuple(shape), latent, width, classes, context, mirror)
         self.conds = ('context',)*bool(context) + ('label',)*bool(classes)
         emb = 4*width
         self.time = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
@@ -464,25 +512,31 @@ class TriplaneUNet(Part):
         self.start = nn.Conv2d(latent*(1+context), width, 3, padding=1)
         self.positions = nn.Parameter(torch.randn(1, width, h*w+t*w+t*h)*.02) if positions else None
         kw = dict(emb=emb, heads=heads, groups=groups, dropout=dropout)
-        joined = lambda factor: across if isinstance(across, bool) else factor in across # of a block's output
+        # of a block's output
+        joined = lambda factor: across if isinstance(across, bool) else factor in across
         c,skips = width, [width]
         self.down,self.up = nn.ModuleList(), nn.ModuleList()
         for level,m in enumerate(mult):
             for _ in range(blocks):
-                self.down.append(PlaneBlock(c, m*width, inside=2**level in attention, across=joined(2**level), **kw))
+                self.down.append(PlaneBlock(c, m*width, inside=2**level in attention,
+                                            across=joined(2**level), **kw))
                 c = m*width
                 skips.append(c)
             if level<len(mult)-1:
                 self.down.append(PlaneBlock(c, c, resample='down', across=joined(2**(level+1)), **kw))
                 skips.append(c)
-        self.mid1,self.mid2 = ResBlock(c, emb, c, groups, dropout=dropout), ResBlock(c, emb, c, groups, dropout=dropout)
-        self.mid_inside,self.mid_across = MapAttention(c, heads, groups), CrossPlane(c, heads, groups) if joined(2**(len(mult)-1)) else nn.Identity()
+        self.mid1,self.mid2 = (ResBlock(c, emb, c, groups, dropout=dropout),
+                               ResBlock(c, emb, c, groups, dropout=dropout))
+        self.mid_inside,self.mid_across = MapAttention(c, heads, groups), (
+            CrossPlane(c, heads, groups) if joined(2**(len(mult)-1)) else nn.Identity())
         for level,m in reversed(list(enumerate(mult))):
             for i in range(blocks+1):
                 up = level>0 and i==blocks
-                self.up.append(PlaneBlock(c+skips.pop(), m*width, inside=2**level in attention, up=up, across=joined(2**(level-up)), **kw))
+                self.up.append(PlaneBlock(c+skips.pop(), m*width, inside=2**level in attention, up=up,
+                                          across=joined(2**(level-up)), **kw))
                 c = m*width
-        self.end = nn.Sequential(GroupNorm(groups, c), nn.SiLU(), zero_(nn.Conv2d(c, latent, 3, padding=1)))
+        self.end = nn.Sequential(GroupNorm(groups, c), nn.SiLU(),
+                                 zero_(nn.Conv2d(c, latent, 3, padding=1)))
 
     def null(self,
         cond:dict, # Conditions by name
@@ -507,7 +561,8 @@ class TriplaneUNet(Part):
         "The embedding that steers every block."
         emb = self.time(timestep_embedding(t, self.width).to(self.start.weight.dtype))
         if self.label is None:
-            if label is not None: raise InputError("this network was built without classes; leave label out")
+            if label is not None:
+                raise InputError("this network was built without classes; leave label out")
             return emb
         if label is None: label = torch.full_like(t, -1, dtype=torch.long)
         return emb + self.label(torch.where(label<0, self.classes, label))
@@ -525,8 +580,11 @@ class TriplaneUNet(Part):
     )->Tensor: # What the diffusion predicts `(b c n)`
         "Predict noise (or velocity) of noisy latents."
         dtype,zt = zt.dtype, zt.to(self.start.weight.dtype)
-        if self.context: zt = torch.cat([zt, torch.zeros_like(zt) if context is None else self.facing(context.to(zt.dtype))], dim=1)
-        elif context is not None: raise InputError("this network was built without context; it cannot continue a clip")
+        if self.context:
+            zt = torch.cat([zt, torch.zeros_like(zt) if context is None
+                            else self.facing(context.to(zt.dtype))], dim=1)
+        elif context is not None:
+            raise InputError("this network was built without context; it cannot continue a clip")
         emb = self.embed(t, label)
         x = per_plane(self.start, to_planes(zt, self.shape))
         if self.positions is not None: x = [a+p for a,p in zip(x, to_planes(self.positions, self.shape))]
@@ -550,24 +608,27 @@ class TriplaneUNet(Part):
         "Take the weights of sihyun-yu/PVDM."
         return official_unet(cls, state, config)
 
-# %% ../nbs/11_pvdm.ipynb #cdab4375
+# %% ../nbs/11_pvdm.ipynb #99e2cfc3
 def unet_names(
     mult:tuple, # Of the levels
     blocks:int, # A level
     attention:tuple, # Down-sampling factors with attention inside planes
 )->dict: # Ours → theirs
     "Names of the U-Net's modules in the official files."
-    names = {'time.0': 'time_embed.0', 'time.2': 'time_embed.2', 'start': 'input_blocks.0.0', 'end.0': 'out.0', 'end.2': 'out.2'}
+    names = {'time.0': 'time_embed.0', 'time.2': 'time_embed.2', 'start': 'input_blocks.0.0',
+             'end.0': 'out.0', 'end.2': 'out.2'}
     def put(ours, theirs, parts): names.update({f'{ours}.{a}': f'{theirs}.{b}' for a,b in parts.items()})
     attn = {n: n for n in ('norm','qkv','proj_out')}
     i = 0
     for level in range(len(mult)):
         for block in range(blocks+(level<len(mult)-1)):
             put(f'down.{i}.res', f'input_blocks.{i+1}.0', res_names)
-            if block<blocks and 2**level in attention: put(f'down.{i}.inside', f'input_blocks.{i+1}.1', attn)
+            if block<blocks and 2**level in attention:
+                put(f'down.{i}.inside', f'input_blocks.{i+1}.1', attn)
             put(f'down.{i}.across.attn', f'input_attns.{i+1}', attn)
             i += 1
-    for ours,theirs,parts in (('mid1','0',res_names), ('mid_inside','1',attn), ('mid2','2',res_names)): put(ours, f'middle_block.{theirs}', parts)
+    for ours,theirs,parts in (('mid1','0',res_names), ('mid_inside','1',attn), ('mid2','2',res_names)):
+        put(ours, f'middle_block.{theirs}', parts)
     put('mid_across.attn', 'mid_attn', attn)
     i = 0
     for level in reversed(range(len(mult))):
@@ -580,39 +641,50 @@ def unet_names(
             i += 1
     return names
 
-# %% ../nbs/11_pvdm.ipynb #fbfab485
+# %% ../nbs/11_pvdm.ipynb #f317ca6b
 def official_unet(cls, state, config):
     "Build a `TriplaneUNet` for an official state dict and load it."
     state = official_state(state)
-    known = {'in_channels','out_channels','model_channels','channel_mult','num_res_blocks','attention_resolutions','num_heads','norm_groups','cond_model','shape',
-             'image_size','use_scale_shift_norm','resblock_updown','dropout','dims','conv_resample','num_head_channels','legacy','use_new_attention_order','use_checkpoint','use_fp16',
-             'num_heads_upsample','num_classes','use_spatial_transformer','transformer_depth','context_dim','n_embed',
-             'sampling_timesteps','ddim_sampling_eta','timesteps','beta_schedule','linear_start','linear_end','clip_denoised','log_every_t','w','loss_type'}
+    known = {'in_channels','out_channels','model_channels','channel_mult','num_res_blocks',
+             'attention_resolutions','num_heads','norm_groups','cond_model','shape',
+             'image_size','use_scale_shift_norm','resblock_updown','dropout','dims','conv_resample',
+             'num_head_channels','legacy','use_new_attention_order','use_checkpoint','use_fp16',
+             'num_heads_upsample','num_classes','use_spatial_transformer','transformer_depth',
+             'context_dim','n_embed',
+             'sampling_timesteps','ddim_sampling_eta','timesteps','beta_schedule','linear_start',
+             'linear_end','clip_denoised','log_every_t','w','loss_type'}
     config = dict(config)
     for nested in ('unet','unet_config','params'): config |= config.pop(nested, {})
-    if unknown := set(config)-known-{'target'}: raise InputError(f"unknown keys {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
-    if 'time_embed.0.weight' not in state: raise InputError("these are not the weights of PVDM's U-Net: no time_embed.0.weight")
+    if unknown := set(config)-known-{'target'}:
+        raise InputError(f"unknown keys {', '.join(sorted(unknown))}; "
+                         f"there are {', '.join(sorted(known))}")
+    if 'time_embed.0.weight' not in state:
+        raise InputError("these are not the weights of PVDM's U-Net: no time_embed.0.weight")
     width,latent = state['time_embed.0.weight'].shape[1], state['out.2.weight'].shape[0]
     outs = 1+max(int(k.split('.')[1]) for k in state if k.startswith('output_blocks.'))
-    second = [i for i in range(outs) if any(f'output_blocks.{i}.{j}.in_layers.0.weight' in state for j in (1,2))]
+    second = [i for i in range(outs)
+              if any(f'output_blocks.{i}.{j}.in_layers.0.weight' in state for j in (1,2))]
     blocks = min(second, default=outs-1)
     levels = outs//(blocks+1)
-    mult = tuple(state[f'output_blocks.{(levels-1-l)*(blocks+1)}.0.in_layers.2.weight'].shape[0]//width for l in range(levels))
-    attention = tuple(2**l for l in range(levels) if f'output_blocks.{(levels-1-l)*(blocks+1)}.1.qkv.weight' in state)
+    mult = tuple(state[f'output_blocks.{(levels-1-l)*(blocks+1)}.0.in_layers.2.weight'].shape[0]//width
+                 for l in range(levels))
+    attention = tuple(2**l for l in range(levels)
+                      if f'output_blocks.{(levels-1-l)*(blocks+1)}.1.qkv.weight' in state)
     context = state['input_blocks.0.0.weight'].shape[1]==2*latent
     told = dict(model_channels=width, out_channels=latent, num_res_blocks=blocks, cond_model=context)
     for k,v in told.items():
-        if config.get(k, v)!=v: raise InputError(f"{k} is {config[k]} in the configuration but {v} in the weights")
+        if config.get(k, v)!=v:
+            raise InputError(f"{k} is {config[k]} in the configuration but {v} in the weights")
     shape = config.get('shape', (16,32,32))
     if 'zeros' in state and 'shape' not in config: # 16 frames, r² + 2·16·r positions
         r = math.isqrt(256+state['zeros'].shape[-1])-16
         shape = (16,r,r)
-    net = cls(shape=shape, latent=latent, width=width, mult=mult, blocks=blocks, attention=attention, heads=config.get('num_heads', 8),
-              groups=config.get('norm_groups', 32), context=context)
+    net = cls(shape=shape, latent=latent, width=width, mult=mult, blocks=blocks, attention=attention,
+              heads=config.get('num_heads', 8), groups=config.get('norm_groups', 32), context=context)
     ours = rename({k: v for k,v in state.items() if k!='zeros'}, unet_names(mult, blocks, attention))
     return load_state(net, ours, what='the official state dict').eval()
 
-# %% ../nbs/11_pvdm.ipynb #0b3726b4
+# %% ../nbs/11_pvdm.ipynb #867dc889
 def joint_pairs(
     video:Tensor, # `(b c 2T h w)` in [-1, 1]
     encode, # Maps clips `(n c T h w)` to latents `(n …)`
@@ -624,13 +696,14 @@ def joint_pairs(
     half = video.shape[2]//2
     start = torch.where(known|padded, half, start)
     frames = start[:,None] + torch.arange(half, device=start.device)
-    clips = video.gather(2, frames[:,None,:,None,None].expand(-1, video.shape[1], -1, *video.shape[3:]).to(video.device))
+    clips = video.gather(2, frames[:,None,:,None,None]
+                         .expand(-1, video.shape[1], -1, *video.shape[3:]).to(video.device))
     z = encode(clips)
     context,rows = torch.zeros_like(z), (known & ~padded).nonzero()[:,0].to(video.device)
     if len(rows): context[rows] = encode(video[rows,:,:half])
     return z,context
 
-# %% ../nbs/11_pvdm.ipynb #6e1f3d5d
+# %% ../nbs/11_pvdm.ipynb #88a74b6f
 class PVDM(LatentVideoModel, system='pvdm'):
     "Projected latent video diffusion (arXiv 2302.07685)."
     sampling = dict(sampler='ddim', steps=(100,20), eta=1., spacing='pvdm', guidance=1., drop=None)
@@ -644,20 +717,25 @@ class PVDM(LatentVideoModel, system='pvdm'):
         label_drop:float=.1, # Share of rows that lose their class
         sampling:dict=None, # Changes to the settings above
     ):
-        if tuple(autoencoder.shape)!=tuple(denoiser.shape): raise InputError(f"the autoencoder's grid {autoencoder.shape} is not the denoiser's {denoiser.shape}")
-        if coin not in ('batch','row'): raise InputError(f"coin={coin!r}; it is flipped for a 'batch' or a 'row'")
+        if tuple(autoencoder.shape)!=tuple(denoiser.shape):
+            raise InputError(f"the autoencoder's grid {autoencoder.shape} "
+                             f"is not the denoiser's {denoiser.shape}")
+        if coin not in ('batch','row'):
+            raise InputError(f"coin={coin!r}; it is flipped for a 'batch' or a 'row'")
         super().__init__(autoencoder, denoiser, diffusion, label_drop, sampling)
         self.context_share,self.coin = context_share, coin
 
     def latents(self, batch, draws):
         n = len(next(iter(batch.values())))
         video,T = batch.get('video'), self.frames
-        if not self.denoiser.context: return super().latents({'video': video[:,:,-T:]} if video is not None else batch, draws)
+        if not self.denoiser.context:
+            return super().latents({'video': video[:,:,-T:]} if video is not None else batch, draws)
         coin = draws.coin() if self.coin=='batch' else draws.uniform().cpu()
         known = torch.as_tensor(coin<self.context_share).expand(n)
         start = torch.as_tensor(draws.coin() if self.coin=='batch' else draws.uniform().cpu())*(T+1)
         padded = batch.get('padded', torch.zeros(n, dtype=torch.bool)).cpu()
-        if video is not None: z,context = joint_pairs(video, self.encode, known, start.long().expand(n), padded)
+        if video is not None:
+            z,context = joint_pairs(video, self.encode, known, start.long().expand(n), padded)
         else: z,context = cached_pairs(batch, known, padded)
         return z, {'context': context}
 
@@ -665,12 +743,29 @@ class PVDM(LatentVideoModel, system='pvdm'):
         steps,context = steps or self.sampling['steps'], None
         first,later = steps if isinstance(steps, (tuple,list)) else (steps,steps)
         if start is not None:
-            if start.shape[2]<self.frames: raise InputError(f"a video of {start.shape[2]} frames is too short to continue; PVDM needs its last {self.frames}")
+            if start.shape[2]<self.frames:
+                raise InputError(f"a video of {start.shape[2]} frames is too short to continue; "
+                                 f"PVDM needs its last {self.frames}")
             context = self.encode(start[:,:,-self.frames:].to(self.device)).expand(n, -1, -1)
         for k in itertools.count():
             if context is not None: cond = {**cond, 'context': context}
-            context = self.draw(n, key=f'clip {k}', cond=cond, steps=later if context is not None else first, **kwargs)
+            context = self.draw(n, key=f'clip {k}', cond=cond,
+                                steps=later if context is not None else first, **kwargs)
             yield self.decode(context, kwargs.get('exact', False))
+
+    @classmethod
+    def from_official(cls,
+        autoencoder:dict|str, # State dict or file of the authors' autoencoder (`model_last.pth`)
+        denoiser:dict|str, # State dict or file of their U-Net (`ema_model_….pth`)
+        autoencoder_config:dict=None, # Keys of their `ddconfig`, where they differ from the released ones
+        denoiser_config:dict=None, # Keys of their `unet_config`
+        **kwargs # For the constructor
+    )->PVDM: # With the authors' settings for sampling
+        "A whole model from the files of sihyun-yu/PVDM."
+        ae = cls.autoencoder_class.from_official(autoencoder, **(autoencoder_config or {}))
+        net = cls.denoiser_class.from_official(denoiser,
+                                               **{'shape': ae.shape, **(denoiser_config or {})})
+        return cls(ae, net, Diffusion(clip=1.), **kwargs).eval()
 
 # %% ../nbs/11_pvdm.ipynb #96e5bfe9
 def cached_pairs(
