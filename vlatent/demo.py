@@ -25,7 +25,7 @@ from .video import write_video
 __all__ = ['steps_for', 'judge_sets', 'drift', 'demo', 'stage', 'held_out', 'report', 'untrained_like', 'describe_device', 'ship',
            'vlatent_demo']
 
-# %% ../nbs/86_demo.ipynb #c5d5be63
+# %% ../nbs/86_demo.ipynb #b151143a
 def steps_for(
     seconds:float, # Time for the training
     name:str, # Recipe
@@ -37,11 +37,13 @@ def steps_for(
     "How many steps of a recipe fit into that time on this machine."
     every = {k: timed for k in ('train.steps','train.save_every','train.show_every')}
     with tempfile.TemporaryDirectory() as d:
-        log = pd.read_csv(train(name, data, Path(d)/'run', {**(changes or {}), **every, 'train.log_every': timed//4}, progress=False, **kwargs)/'log.csv')
+        log = pd.read_csv(train(name, data, Path(d)/'run',
+                                {**(changes or {}), **every, 'train.log_every': timed//4},
+                                progress=False, **kwargs)/'log.csv')
     rows = log.iloc[1:] # the first steps also load and warm up
     return max(20, int(seconds/(rows['seconds'].sum()/(timed-timed//4))))
 
-# %% ../nbs/86_demo.ipynb #cbece1e6
+# %% ../nbs/86_demo.ipynb #a7b360ed
 def judge_sets(
     sets:dict, # Name → (clips `(b 3 16 h w)`, labels or None)
     train_clips:Tensor, # Training clips to compare with `(n 3 16 h w)`
@@ -50,14 +52,17 @@ def judge_sets(
     columns = {}
     for name,(video,label) in sets.items():
         s = summary(judge(video), label)
-        row = {'clips': s['clips'], 'one object': s['one'], 'valid, leniently': s['lenient'], 'valid, strictly': s['strict']}
-        if label is not None: row |= {'shape as asked': s['shape_right'], 'motion as asked': s['motion_right'], 'both as asked': s['label_right']}
+        row = {'clips': s['clips'], 'one object': s['one'],
+               'valid, leniently': s['lenient'], 'valid, strictly': s['strict']}
+        if label is not None:
+            row |= {'shape as asked': s['shape_right'], 'motion as asked': s['motion_right'],
+                    'both as asked': s['label_right']}
         row |= {'classes reached (of 9)': s['classes'], 'median speed, pixels a frame': s['speed'],
                 'distance to the nearest training clip': float(nearest(video, train_clips).median())}
         columns[name] = row
     return pd.DataFrame(columns)
 
-# %% ../nbs/86_demo.ipynb #fb56f9de
+# %% ../nbs/86_demo.ipynb #398001fd
 def drift(
     video:Tensor, # Long clips `(b 3 t h w)`
     window:int=16, # Frames of a window
@@ -66,10 +71,11 @@ def drift(
     rows = []
     for at in range(0, video.shape[2]-window+1, window):
         s = summary(judge(video[:,:,at:at+window]))
-        rows.append({'frames': f'{at}–{at+window-1}', 'one object': s['one'], 'valid, leniently': s['lenient'], 'valid, strictly': s['strict']})
+        rows.append({'frames': f'{at}–{at+window-1}', 'one object': s['one'],
+                     'valid, leniently': s['lenient'], 'valid, strictly': s['strict']})
     return pd.DataFrame(rows)
 
-# %% ../nbs/86_demo.ipynb #bfbcd903
+# %% ../nbs/86_demo.ipynb #637a2f31
 def demo(
     data:str=None, # Folder of videos; `None` writes the built-in moving shapes
     out:str|Path='demo', # Folder for everything
@@ -95,30 +101,44 @@ def demo(
     ds = open_data(data, recipe('demo-ae', changes)['data'], progress=progress)
     classes = len(ds.classes)>1
     settings = out/'demo.json'
-    if settings.exists() and (old:=read_json(settings).get('minutes'))!=minutes: raise InputError(f"{out} is a demo of {old:g} minutes; give another --out for one of {minutes:g}")
+    if settings.exists() and (old:=read_json(settings).get('minutes'))!=minutes:
+        raise InputError(f"{out} is a demo of {old:g} minutes; "
+                         f"give another --out for one of {minutes:g}")
     write_json(settings, dict(minutes=minutes, seed=seed))
-    left = lambda: 60*minutes - (time.perf_counter()-start) - (90 if shapes else 40) # seconds for training; the rest is for samples and the report
+    # seconds for training; the rest is for samples and the report
+    left = lambda: 60*minutes - (time.perf_counter()-start) - (90 if shapes else 40)
     ae = stage(out/'autoencoder', 'demo-ae', data, .42*left(), changes, seed, device, progress, say)
-    run = stage(out/'pvdm', 'demo', data, left(), {**changes, 'cache.n': min(1024, max(256, 4*len(ds)))}, seed, device, progress, say, autoencoder=ae, classes=classes)
+    run = stage(out/'pvdm', 'demo', data, left(),
+                {**changes, 'cache.n': min(1024, max(256, 4*len(ds)))},
+                seed, device, progress, say, autoencoder=ae, classes=classes)
     model = LatentVideoModel.from_pretrained(run, pick_device(device))
     say('sampling and judging')
     return report(out, model, ds, data, ae, run, shapes, seed, minutes)
 
-# %% ../nbs/86_demo.ipynb #f51a3b5d
+# %% ../nbs/86_demo.ipynb #4c7b670a
 def stage(folder, name, data, seconds, changes, seed, device, progress, say, **kwargs)->Path:
     "One training of the demo, new or continued."
     if (folder/'config.json').exists():
         old = read_json(folder/'config.json')
-        was = dict(name=old.get('name'), data=old.get('data'), seed=old.get('seed'), fps=old.get('recipe', {}).get('data', {}).get('fps'))
+        was = dict(name=old.get('name'), data=old.get('data'), seed=old.get('seed'),
+                   fps=old.get('recipe', {}).get('data', {}).get('fps'))
         asked = dict(name=name, data=str(data), seed=seed, fps=changes.get('data.fps'))
-        if was!=asked: raise InputError(f"{folder} was trained with {', '.join(f'{k} {v}' for k,v in was.items() if v!=asked[k])}; give another --out for {', '.join(f'{k} {v}' for k,v in asked.items() if v!=was[k])}")
+        if was!=asked:
+            raise InputError(f"{folder} was trained with "
+                             f"{', '.join(f'{k} {v}' for k,v in was.items() if v!=asked[k])}; "
+                             "give another --out for "
+                             f"{', '.join(f'{k} {v}' for k,v in asked.items() if v!=was[k])}")
         say(f'going on with {folder}')
         done = train(name, str(data), folder, resume=True, device=device, progress=progress)
     else:
-        steps = steps_for(seconds-8, name, str(data), {**changes, **({'cache.n': 16} if 'cache.n' in changes else {})}, seed=seed, device=device, **kwargs)
+        steps = steps_for(seconds-8, name, str(data),
+                          {**changes, **({'cache.n': 16} if 'cache.n' in changes else {})},
+                          seed=seed, device=device, **kwargs)
         say(f'{name}: {steps} steps in about {seconds:.0f} seconds')
-        every = {'train.steps': steps, 'train.save_every': max(50, steps//4), 'train.show_every': max(50, steps//3), 'train.log_every': max(1, steps//60)}
-        done = train(name, str(data), folder, {**changes, **every}, seed=seed, device=device, progress=progress, **kwargs)
+        every = {'train.steps': steps, 'train.save_every': max(50, steps//4),
+                 'train.show_every': max(50, steps//3), 'train.log_every': max(1, steps//60)}
+        done = train(name, str(data), folder, {**changes, **every}, seed=seed, device=device,
+                     progress=progress, **kwargs)
     if done is None: raise KeyboardInterrupt
     return done
 
@@ -134,7 +154,7 @@ def held_out(
     rows = [ds.get(i%len(ds), seeded(seed, 'held out', i)) for i in range(n)]
     return torch.stack([r['video'][:,:ds.frames] for r in rows]), torch.stack([r['label'] for r in rows])
 
-# %% ../nbs/86_demo.ipynb #5fcb86fb
+# %% ../nbs/86_demo.ipynb #a33e3c4f
 def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     "Sample, judge and write `report.html`."
     start,T = time.perf_counter(), model.frames
@@ -143,50 +163,86 @@ def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     classes = model.denoiser.classes
     real,label = held_out(ds, shapes, n, seed)
     wanted = torch.arange(n)%classes if classes else None # in the order of the folders' names
-    asked = torch.tensor([class_names.index(names[i]) for i in wanted]) if shapes else None # in the order of the reader
+    # in the order of the reader
+    asked = torch.tensor([class_names.index(names[i]) for i in wanted]) if shapes else None
     cond = lambda k: dict(label=torch.arange(k)%classes) if classes else {}
-    with torch.no_grad(): recon = torch.cat([model.decode(model.encode(x)).cpu() for x in real.split(32)])
-    sample = lambda m,k,**kw: torch.cat([m.sample(len(w), seed=seed+i, **({'label': w} if classes else {}), **kw).cpu()
-                                         for i,w in ((i, (torch.arange(k)%max(1,classes))[i:i+32]) for i in range(0, k, 32))])
+    with torch.no_grad():
+        recon = torch.cat([model.decode(model.encode(x)).cpu() for x in real.split(32)])
+    sample = lambda m,k,**kw: torch.cat([
+        m.sample(len(w), seed=seed+i, **({'label': w} if classes else {}), **kw).cpu()
+        for i,w in ((i, (torch.arange(k)%max(1,classes))[i:i+32]) for i in range(0, k, 32))])
     samples = sample(model, n)
     k = 8
     long = model.sample(k, frames=4*T, seed=seed, **cond(k)).cpu()
     for i,video in enumerate(long): write_video(out/f'samples/{i:05d}.mp4', video)
     save_sheet(out/'samples/sheet.png', long[:,:,::4])
-    page = Report('Moving shapes' if shapes else f'Videos of {Path(data).name}', f"A latent video diffusion model (PVDM), trained from scratch in {minutes:g} minutes on {describe_device(model.device)}. "
-                  f"{len(ds)} videos, clips of {T} frames with {ds.size[0]}×{ds.size[1]} pixels. Everything below was made by this run.")
+    page = Report('Moving shapes' if shapes else f'Videos of {Path(data).name}',
+                  "A latent video diffusion model (PVDM), trained from scratch in "
+                  f"{minutes:g} minutes on {describe_device(model.device)}. "
+                  f"{len(ds)} videos, clips of {T} frames with {ds.size[0]}×{ds.size[1]} pixels. "
+                  "Everything below was made by this run.")
     facts = {'reconstruction': f'{psnr(real, recon).mean():.1f} dB'}
-    train_clips = torch.stack([ds.get(i%len(ds), seeded(seed, 'train', i))['video'][:,:T] for i in range(512)])
+    train_clips = torch.stack([ds.get(i%len(ds), seeded(seed, 'train', i))['video'][:,:T]
+                               for i in range(512)])
     if shapes:
-        sets = {'real': (real, label), 'reconstructed': (recon, label), 'sampled': (samples, asked), 'before training': (sample(untrained_like(model), 36), asked[:36])}
+        sets = {'real': (real, label), 'reconstructed': (recon, label), 'sampled': (samples, asked),
+                'before training': (sample(untrained_like(model), 36), asked[:36])}
         table = judge_sets(sets, train_clips)
         percent = lambda row: f"{100*table.loc[row,'sampled']:.0f} %"
-        facts |= {'samples with one object': percent('one object'), 'leniently valid': percent('valid, leniently'), 'shape and motion as asked': percent('both as asked')}
-    else: table = pd.DataFrame([{'': k, 'clips': len(x), 'distance to the nearest training clip': float(nearest(x, train_clips).median())} for k,x in (('reconstructed', recon), ('sampled', samples))])
-    page.facts({**facts, 'numbers a clip': f'{math.prod(model.autoencoder.latent_shape()):,} for {real[0].numel():,}', 'parameters': f'{sum(parameters(p, frozen=True) for p in (model.autoencoder, model.denoiser)):,}'})
+        facts |= {'samples with one object': percent('one object'),
+                  'leniently valid': percent('valid, leniently'),
+                  'shape and motion as asked': percent('both as asked')}
+    else:
+        table = pd.DataFrame([{
+            '': k, 'clips': len(x),
+            'distance to the nearest training clip': float(nearest(x, train_clips).median())
+        } for k,x in (('reconstructed', recon), ('sampled', samples))])
+    page.facts({
+        **facts,
+        'numbers a clip': f'{math.prod(model.autoencoder.latent_shape()):,} '
+                          f'for {real[0].numel():,}',
+        'parameters':
+            f'{sum(parameters(p, frozen=True) for p in (model.autoencoder, model.denoiser)):,}'})
     first = 9 if shapes else 12
-    page.text('## Sampled videos\n\n' + ('One of each class, asked for by name.' if classes else 'Twelve clips.'))
-    page.clip(samples[:first], fps=8, zoom=4 if shapes else 3, titles=[names[i] for i in wanted[:first]] if classes else None)
-    page.text(f'## Longer than anything in training\n\n{4*T} frames: each clip of {T} is sampled given the one before. The files are in `{out}/samples`.')
+    page.text('## Sampled videos\n\n'
+              + ('One of each class, asked for by name.' if classes else 'Twelve clips.'))
+    page.clip(samples[:first], fps=8, zoom=4 if shapes else 3,
+              titles=[names[i] for i in wanted[:first]] if classes else None)
+    page.text(f'## Longer than anything in training\n\n{4*T} frames: '
+              f'each clip of {T} is sampled given the one before. The files are in `{out}/samples`.')
     page.clip(long, fps=8, zoom=4 if shapes else 3)
     page.figure(show_clips(long[:4,:,::4], zoom=2), caption='every fourth frame of the first four')
     page.text('## Where it starts: the data')
-    page.figure(show_clips(real[:4], zoom=2), caption='clips that were not trained on' if shapes else 'clips of the training data')
+    page.figure(show_clips(real[:4], zoom=2),
+                caption='clips that were not trained on' if shapes else 'clips of the training data')
     if not shapes: page.code(describe(ds.index))
-    page.text('## What the autoencoder keeps\n\nEach clip above its reconstruction. Nothing that is lost here can come back in a sample.')
-    page.figure(show_clips(torch.stack([real[:4], recon[:4]], 1).flatten(0,1), zoom=2), caption='real, reconstructed, real, …')
-    for r,y,title in ((ae,'psnr','reconstruction while training, in dB'), (run,'loss','diffusion loss while training')):
+    page.text('## What the autoencoder keeps\n\nEach clip above its reconstruction. '
+              'Nothing that is lost here can come back in a sample.')
+    page.figure(show_clips(torch.stack([real[:4], recon[:4]], 1).flatten(0,1), zoom=2),
+                caption='real, reconstructed, real, …')
+    for r,y,title in ((ae,'psnr','reconstruction while training, in dB'),
+                      (run,'loss','diffusion loss while training')):
         page.figure(plot_curves(pd.read_csv(r/'log.csv'), 'step', [y]), caption=title)
     page.text('## Numbers')
-    protocol = f"Protocol: averaged weights, {', '.join(f'{k} {v}' for k,v in model.sampling.items() if v is not None)}, seed {seed}; distances are root mean squares in [-1, 1], to 512 training clips"
+    protocol = ("Protocol: averaged weights, "
+                f"{', '.join(f'{k} {v}' for k,v in model.sampling.items() if v is not None)}, "
+                f"seed {seed}; distances are root mean squares in [-1, 1], to 512 training clips")
     if shapes:
         page.table(table.round(3), caption=protocol + '.')
         page.table(drift(long).round(3), caption=f'the {k} long videos, window by window')
-        if (s:=model.sampling['guidance'])!=1: page.table(judge_sets({'guidance 1 (off)': (sample(model, n, guidance=1.), asked), f'guidance {s:g}': (samples, asked)}, train_clips).round(3), caption='without and with classifier-free guidance')
-    else: page.table(table.round(3), caption=f'between training clips that distance is {nearest(train_clips, train_clips).median():.3f}. {protocol}.')
+        if (s:=model.sampling['guidance'])!=1:
+            page.table(judge_sets({'guidance 1 (off)': (sample(model, n, guidance=1.), asked),
+                                   f'guidance {s:g}': (samples, asked)}, train_clips).round(3),
+                       caption='without and with classifier-free guidance')
+    else:
+        page.table(table.round(3),
+                   caption='between training clips that distance is '
+                           f'{nearest(train_clips, train_clips).median():.3f}. {protocol}.')
     page.text('## Go on\n\nEverything is in ordinary run directories:')
-    page.code(f"vlatent_sample {run} --n 16 --frames 256{' --label all' if classes else ''}\nvlatent_demo{'' if shapes else f' --data {data}'} --minutes 30 --out {out}-30\n"
-              f"vlatent_train demo-ae --data FOLDER --out runs/ae\nvlatent_train demo --data FOLDER --classes --autoencoder runs/ae --out runs/pvdm")
+    page.code(f"vlatent_sample {run} --n 16 --frames 256{' --label all' if classes else ''}\n"
+              f"vlatent_demo{'' if shapes else f' --data {data}'} --minutes 30 --out {out}-30\n"
+              "vlatent_train demo-ae --data FOLDER --out runs/ae\n"
+              "vlatent_train demo --data FOLDER --classes --autoencoder runs/ae --out runs/pvdm")
     with replacing(out/'numbers.csv') as tmp: table.to_csv(tmp)
     page.save(out/'report.html')
     return out/'report.html'
@@ -198,12 +254,13 @@ def untrained_like(model:LatentVideoModel)->LatentVideoModel:
     fresh = build(model.denoiser.config).to(model.device).eval()
     return type(model)(model.autoencoder, fresh, model.diffusion, sampling=model.sampling)
 
-# %% ../nbs/86_demo.ipynb #f942ed63
+# %% ../nbs/86_demo.ipynb #daca6210
 def describe_device(device)->str:
     "A device in words."
-    return torch.cuda.get_device_name(device) if device.type=='cuda' else f'{torch.get_num_threads()} CPU threads' if device.type=='cpu' else str(device)
+    return (torch.cuda.get_device_name(device) if device.type=='cuda'
+            else f'{torch.get_num_threads()} CPU threads' if device.type=='cpu' else str(device))
 
-# %% ../nbs/86_demo.ipynb #6d516761
+# %% ../nbs/86_demo.ipynb #ddd14726
 def ship(
     run:str|Path, # A finished run
     folder:str|Path, # Where the small copy goes
@@ -212,9 +269,12 @@ def ship(
     "Copy what sampling needs of a run."
     model = LatentVideoModel.from_pretrained(run)
     keep = ('recipe','name','classes')
-    model.save_pretrained(folder, **{k: v for k,v in read_json(Path(run)/'config.json').items() if k in keep})
+    model.save_pretrained(folder, **{k: v for k,v in read_json(Path(run)/'config.json').items()
+                                     if k in keep})
     for name,part in model.models.items():
-        if state:=part.state_dict(): save_tensors(Path(folder)/name/'model.safetensors', {k: v.to(dtype) for k,v in state.items()})
+        if state:=part.state_dict():
+            save_tensors(Path(folder)/name/'model.safetensors',
+                         {k: v.to(dtype) for k,v in state.items()})
 
 # %% ../nbs/86_demo.ipynb #91b4fb52
 @command

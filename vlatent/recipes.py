@@ -20,7 +20,7 @@ from .pvdm import *
 __all__ = ['pvdm_train', 'pvdm_data', 'recipes', 'ae_train', 'ae_data', 'small_ae', 'small_unet', 'small_data', 'small_train',
            'Settings', 'latents_for', 'constructors', 'fits', 'recipe', 'build_task', 'list_recipes']
 
-# %% ../nbs/80_recipes.ipynb #e2a64738
+# %% ../nbs/80_recipes.ipynb #3abdd31a
 @dataclass
 class Settings:
     "How to train: the `train` part of a recipe."
@@ -44,60 +44,101 @@ class Settings:
     patience:int=None # Checkpoints in a row without a better score after which training ends; the run keeps the best
 
     def __post_init__(self):
-        for k in ('steps','batch_size','accumulate','ema_every','log_every','save_every','show_every','keep'):
-            if not isinstance(v:=getattr(self, k), int) or v<1: raise InputError(f"train.{k}={v!r}; it takes a whole number from 1")
+        for k in ('steps','batch_size','accumulate','ema_every','log_every','save_every','show_every',
+                  'keep'):
+            if not isinstance(v:=getattr(self, k), int) or v<1:
+                raise InputError(f"train.{k}={v!r}; it takes a whole number from 1")
         number = lambda v: isinstance(v, (int,float)) and not isinstance(v, bool)
-        for k,ok,allowed in (('lr', lambda v: v>0, 'a number above 0'), ('muon_lr', lambda v: v>0, 'a number above 0'), ('warmup', lambda v: v>=0, 'a share of the steps, or their number'),
-                             ('weight_decay', lambda v: v>=0, 'a number from 0'), ('final', lambda v: 0<=v<=1, 'a number from 0 to 1')):
-            if not number(v:=getattr(self, k)) or not ok(v): raise InputError(f"train.{k}={v!r}; it takes {allowed}")
-        if self.clip is not None and not (number(self.clip) and self.clip>0): raise InputError(f"train.clip={self.clip!r}; it takes a number above 0, or null")
-        if self.patience is not None and (not isinstance(self.patience, int) or self.patience<1): raise InputError(f"train.patience={self.patience!r}; it takes a whole number from 1, or null")
-        if self.ema is not None and not (number(self.ema) and 0<=self.ema<1): raise InputError(f"train.ema={self.ema!r}; it takes a number from 0, below 1, or null")
-        if not isinstance(self.betas, (list,tuple)) or len(self.betas)!=2 or not all(number(b) and 0<=b<1 for b in self.betas): raise InputError(f"train.betas={self.betas!r}; it takes two numbers from 0, below 1")
+        for k,ok,allowed in (('lr', lambda v: v>0, 'a number above 0'),
+                             ('muon_lr', lambda v: v>0, 'a number above 0'),
+                             ('warmup', lambda v: v>=0, 'a share of the steps, or their number'),
+                             ('weight_decay', lambda v: v>=0, 'a number from 0'),
+                             ('final', lambda v: 0<=v<=1, 'a number from 0 to 1')):
+            if not number(v:=getattr(self, k)) or not ok(v):
+                raise InputError(f"train.{k}={v!r}; it takes {allowed}")
+        if self.clip is not None and not (number(self.clip) and self.clip>0):
+            raise InputError(f"train.clip={self.clip!r}; it takes a number above 0, or null")
+        if self.patience is not None and (not isinstance(self.patience, int) or self.patience<1):
+            raise InputError(f"train.patience={self.patience!r}; "
+                             "it takes a whole number from 1, or null")
+        if self.ema is not None and not (number(self.ema) and 0<=self.ema<1):
+            raise InputError(f"train.ema={self.ema!r}; it takes a number from 0, below 1, or null")
+        if (not isinstance(self.betas, (list,tuple)) or len(self.betas)!=2
+                or not all(number(b) and 0<=b<1 for b in self.betas)):
+            raise InputError(f"train.betas={self.betas!r}; it takes two numbers from 0, below 1")
 
-# %% ../nbs/80_recipes.ipynb #15884750
-pvdm_train = dict(lr=1e-4, betas=(.9,.999), weight_decay=.01, batch_size=64, ema=.9999, ema_every=25, log_every=500, save_every=10_000, show_every=10_000)
+# %% ../nbs/80_recipes.ipynb #d618da92
+pvdm_train = dict(lr=1e-4, betas=(.9,.999), weight_decay=.01, batch_size=64, ema=.9999, ema_every=25,
+                  log_every=500, save_every=10_000, show_every=10_000)
 pvdm_data = dict(size=256, frames=16, rule='pvdm', pairs=True)
 
 recipes = { # source: PVDM, appendix D; configs/latent-diffusion/base.yaml of the released code
-    'pvdm-l':       dict(task='pvdm', denoiser=dict(), diffusion=dict(clip=1.), model=dict(context_share=.3), data=pvdm_data,
-                         train=dict(**pvdm_train, steps=850_000), source='released configuration; UCF-101 (SkyTimelapse: model.context_share=0.2)'),
-    'pvdm-l-paper': dict(task='pvdm', denoiser=dict(mult=(1,2,4)), diffusion=dict(clip=1.), model=dict(context_share=.3), data=pvdm_data,
-                         train=dict(**pvdm_train, steps=850_000), source='PVDM, appendix D, large model'),
-    'pvdm-s':       dict(task='pvdm', denoiser=dict(width=128, mult=(1,2,4)), diffusion=dict(clip=1.), model=dict(context_share=.3), data=pvdm_data,
-                         train=dict(**pvdm_train, steps=400_000), source='PVDM, appendix D, small model')}
+    'pvdm-l': dict(task='pvdm', denoiser=dict(), diffusion=dict(clip=1.),
+        model=dict(context_share=.3), data=pvdm_data, train=dict(**pvdm_train, steps=850_000),
+        source='released configuration; UCF-101 (SkyTimelapse: model.context_share=0.2)'),
+    'pvdm-l-paper': dict(task='pvdm', denoiser=dict(mult=(1,2,4)), diffusion=dict(clip=1.),
+        model=dict(context_share=.3), data=pvdm_data, train=dict(**pvdm_train, steps=850_000),
+        source='PVDM, appendix D, large model'),
+    'pvdm-s': dict(task='pvdm', denoiser=dict(width=128, mult=(1,2,4)), diffusion=dict(clip=1.),
+        model=dict(context_share=.3), data=pvdm_data, train=dict(**pvdm_train, steps=400_000),
+        source='PVDM, appendix D, small model')}
 
-# %% ../nbs/80_recipes.ipynb #15cbc690
-ae_train = dict(lr=1e-4, betas=(.5,.9), weight_decay=.01, batch_size=24, accumulate=3, log_every=100, show_every=1000) # 8 × 3 accumulated
+# %% ../nbs/80_recipes.ipynb #43443261
+ae_train = dict(lr=1e-4, betas=(.5,.9), weight_decay=.01,
+                batch_size=24, accumulate=3, # 8 × 3 accumulated
+                log_every=100, show_every=1000)
 ae_data = dict(size=256, frames=16, rule='pvdm')
 recipes |= {
-    'pvdm-ae':     dict(task='pvdm-autoencoder', autoencoder=dict(), loss=dict(l1=4., lpips=4.), data=ae_data,
-                        train=dict(**ae_train, steps=83_333, save_every=667), source='released configuration, first phase: 250k iterations'),
-    'pvdm-ae-gan': dict(task='pvdm-autoencoder', autoencoder=dict(), loss=dict(l1=4., lpips=4., gan=1., features=4., start=-1), data=ae_data,
-                        train=dict(**ae_train, steps=4_667, save_every=333, patience=4), source='released configuration, second phase: at most 14k iterations, from pvdm-ae')}
+    'pvdm-ae': dict(task='pvdm-autoencoder', autoencoder=dict(),
+        loss=dict(l1=4., lpips=4.), data=ae_data,
+        train=dict(**ae_train, steps=83_333, save_every=667),
+        source='released configuration, first phase: 250k iterations'),
+    'pvdm-ae-gan': dict(task='pvdm-autoencoder', autoencoder=dict(),
+        loss=dict(l1=4., lpips=4., gan=1., features=4., start=-1), data=ae_data,
+        train=dict(**ae_train, steps=4_667, save_every=333, patience=4),
+        source='released configuration, second phase: at most 14k iterations, from pvdm-ae')}
 
-# %% ../nbs/80_recipes.ipynb #37cea8bc
-small_ae = dict(size=32, frames=16, patch=4, width=48, depth=(1,2), heads=4, head_width=12, mult=2, proj_depth=1, proj_heads=4, proj_head_width=12, proj_inner=96, init=.02, noise=.1)
-small_unet = dict(shape=(16,8,8), width=32, mult=(1,2), blocks=1, attention=(), heads=1, groups=8, positions=True, across=(2,), mirror=True)
+# %% ../nbs/80_recipes.ipynb #680b442e
+small_ae = dict(size=32, frames=16, patch=4, width=48, depth=(1,2), heads=4, head_width=12, mult=2,
+                proj_depth=1, proj_heads=4, proj_head_width=12, proj_inner=96, init=.02, noise=.1)
+small_unet = dict(shape=(16,8,8), width=32, mult=(1,2), blocks=1, attention=(), heads=1, groups=8,
+                  positions=True, across=(2,), mirror=True)
 small_data = dict(size=32, frames=16)
-small_train = dict(optimiser='muon', muon_lr=.01, betas=(.9,.99), weight_decay=.01, warmup=.05, final=.02, clip=1., log_every=20, save_every=500, show_every=500)
+small_train = dict(optimiser='muon', muon_lr=.01, betas=(.9,.99), weight_decay=.01, warmup=.05,
+                   final=.02, clip=1., log_every=20, save_every=500, show_every=500)
 recipes |= {
-    'demo-ae': dict(task='pvdm-autoencoder', autoencoder=small_ae, loss=dict(l1=1., l2=20.), data=small_data,
-                    train=dict(**small_train, steps=2500, batch_size=2, lr=4e-3), source='this book'),
-    'demo':    dict(task='pvdm', denoiser=small_unet, diffusion=dict(schedule='cosine', predicts='v', clip=4., stratified=True),
-                    model=dict(context_share=.3, coin='row', sampling=dict(steps=40, eta=1., spacing='pvdm', guidance=1.3)), data=dict(**small_data, pairs=True), cache=dict(n=1024, standardise=True),
-                    train=dict(**small_train, steps=2500, batch_size=16, lr=2e-3, ema=.99), source='this book')}
+    'demo-ae': dict(task='pvdm-autoencoder', autoencoder=small_ae,
+        loss=dict(l1=1., l2=20.), data=small_data,
+        train=dict(**small_train, steps=2500, batch_size=2, lr=4e-3), source='this book'),
+    'demo': dict(task='pvdm', denoiser=small_unet,
+        diffusion=dict(schedule='cosine', predicts='v', clip=4., stratified=True),
+        model=dict(context_share=.3, coin='row',
+                   sampling=dict(steps=40, eta=1., spacing='pvdm', guidance=1.3)),
+        data=dict(**small_data, pairs=True), cache=dict(n=1024, standardise=True),
+        train=dict(**small_train, steps=2500, batch_size=16, lr=2e-3, ema=.99), source='this book')}
 
-# %% ../nbs/80_recipes.ipynb #e231a6cf
+# %% ../nbs/80_recipes.ipynb #3870c1b1
 recipes |= {
-    'tiny-ae': dict(task='pvdm-autoencoder', autoencoder=dict(size=16, frames=4, patch=4, width=16, depth=1, heads=2, head_width=8, mult=1, proj_depth=1, proj_heads=2, proj_head_width=8, proj_inner=16, init=.02),
-                    loss=dict(l1=1., l2=20.), data=dict(size=16, frames=4), train=dict(steps=20, batch_size=4, lr=4e-3, log_every=5, save_every=10, show_every=20), source='tests'),
-    'tiny-ae-gan': dict(task='pvdm-autoencoder', autoencoder=dict(size=16, frames=4, patch=4, width=16, depth=1, heads=2, head_width=8, mult=1, proj_depth=1, proj_heads=2, proj_head_width=8, proj_inner=16, init=.02),
-                    loss=dict(l1=1., l2=20., lpips=1., gan=1., features=4., start=4, ndf=8, layers=1, vgg='random'), data=dict(size=16, frames=4),
-                    train=dict(steps=20, batch_size=4, lr=4e-3, betas=(.5,.9), log_every=5, save_every=10, show_every=20), source='tests'),
-    'tiny':    dict(task='pvdm', denoiser=dict(shape=(4,4,4), width=8, mult=(1,2), blocks=1, attention=(), heads=1, groups=4),
-                    diffusion=dict(schedule='cosine', predicts='v', clip=4.), model=dict(coin='row', sampling=dict(steps=4, eta=0., spacing='dpm-trailing')), data=dict(size=16, frames=4, pairs=True),
-                    train=dict(steps=20, batch_size=4, lr=2e-3, ema=.9, log_every=5, save_every=10, show_every=20), source='tests')}
+    'tiny-ae': dict(task='pvdm-autoencoder',
+        autoencoder=dict(size=16, frames=4, patch=4, width=16, depth=1, heads=2, head_width=8, mult=1,
+                         proj_depth=1, proj_heads=2, proj_head_width=8, proj_inner=16, init=.02),
+        loss=dict(l1=1., l2=20.), data=dict(size=16, frames=4),
+        train=dict(steps=20, batch_size=4, lr=4e-3, log_every=5, save_every=10, show_every=20),
+        source='tests'),
+    'tiny-ae-gan': dict(task='pvdm-autoencoder',
+        autoencoder=dict(size=16, frames=4, patch=4, width=16, depth=1, heads=2, head_width=8, mult=1,
+                         proj_depth=1, proj_heads=2, proj_head_width=8, proj_inner=16, init=.02),
+        loss=dict(l1=1., l2=20., lpips=1., gan=1., features=4., start=4, ndf=8, layers=1, vgg='random'),
+        data=dict(size=16, frames=4),
+        train=dict(steps=20, batch_size=4, lr=4e-3, betas=(.5,.9), log_every=5, save_every=10,
+                   show_every=20), source='tests'),
+    'tiny': dict(task='pvdm',
+        denoiser=dict(shape=(4,4,4), width=8, mult=(1,2), blocks=1, attention=(), heads=1, groups=4),
+        diffusion=dict(schedule='cosine', predicts='v', clip=4.),
+        model=dict(coin='row', sampling=dict(steps=4, eta=0., spacing='dpm-trailing')),
+        data=dict(size=16, frames=4, pairs=True),
+        train=dict(steps=20, batch_size=4, lr=2e-3, ema=.9, log_every=5, save_every=10, show_every=20),
+        source='tests')}
 
 # %% ../nbs/80_recipes.ipynb #22ce6b59
 def latents_for(
@@ -119,55 +160,70 @@ def latents_for(
     cached.videos = ds
     return cached
 
-# %% ../nbs/80_recipes.ipynb #4e496b14
+# %% ../nbs/80_recipes.ipynb #675074d4
 def constructors(
     task:str # `pvdm` or `pvdm-autoencoder`
 )->dict: # Key of a recipe → what takes its keywords
     "Who takes which part of a recipe for this task."
     system,_,stage = task.partition('-')
-    if system not in systems or stage not in ('','autoencoder'): raise InputError(f"no task {task!r}; there are {', '.join(n+s for n in systems for s in ('','-autoencoder'))}")
+    if system not in systems or stage not in ('','autoencoder'):
+        raise InputError(f"no task {task!r}; "
+                         f"there are {', '.join(n+s for n in systems for s in ('','-autoencoder'))}")
     cls = systems[system]
     both = dict(data=VideoData, train=Settings)
     if stage: return dict(autoencoder=cls.autoencoder_class, loss=AdversarialTask, **both)
     return dict(denoiser=cls.denoiser_class, diffusion=Diffusion, model=cls, cache=latents_for, **both)
 
-# %% ../nbs/80_recipes.ipynb #df82c8c3
+# %% ../nbs/80_recipes.ipynb #221856c6
 def fits(
     value, # From a recipe
     p:inspect.Parameter, # What takes it
 )->bool:
     "Whether the value is of the kind that the parameter is annotated with."
     if value is None: return p.default is None
-    kinds = dict(int=int, float=(int,float), str=str, bool=bool, tuple=(list,tuple), list=(list,tuple), dict=dict)
+    kinds = dict(int=int, float=(int,float), str=str, bool=bool,
+                 tuple=(list,tuple), list=(list,tuple), dict=dict)
     names = [k.strip() for k in str(p.annotation).split('|')]
-    return not set(names)&set(kinds) or any(isinstance(value, kinds[k]) and (k=='bool' or not isinstance(value, bool)) for k in names if k in kinds)
+    return not set(names)&set(kinds) or any(
+        isinstance(value, kinds[k]) and (k=='bool' or not isinstance(value, bool))
+        for k in names if k in kinds)
 
-# %% ../nbs/80_recipes.ipynb #3dabbd31
+# %% ../nbs/80_recipes.ipynb #dec436be
 def recipe(
     name:str|dict, # One of `recipes`, or a recipe of your own
     changes:dict=None, # Single values, as `{'train.lr': 1e-4}`
 )->dict: # A copy
     "The recipe called `name`, with `changes`; unknown keys raise."
-    if isinstance(name, str) and name not in recipes: raise InputError(f"no recipe {name!r}; there are {', '.join(recipes)}")
+    if isinstance(name, str) and name not in recipes:
+        raise InputError(f"no recipe {name!r}; there are {', '.join(recipes)}")
     r = deepcopy(recipes[name] if isinstance(name, str) else name)
     takes = constructors(r.get('task', ''))
     for key,value in (changes or {}).items():
         part,_,field = key.partition('.')
-        if part not in takes or not field: raise InputError(f"cannot set {key!r}; this recipe has {', '.join(f'{p}.…' for p in takes)}")
+        if part not in takes or not field:
+            raise InputError(f"cannot set {key!r}; "
+                             f"this recipe has {', '.join(f'{p}.…' for p in takes)}")
         r.setdefault(part, {})[field] = value
     for part,values in r.items():
         if part in ('task','source'): continue
-        if part not in takes: raise InputError(f"a {r['task']} recipe has no {part!r}; it has {', '.join(takes)}")
-        given = ('autoencoder','denoiser','diffusion','task','ds','seed','progress','root','index') # these come from elsewhere
+        if part not in takes:
+            raise InputError(f"a {r['task']} recipe has no {part!r}; it has {', '.join(takes)}")
+        given = ('autoencoder','denoiser','diffusion','task','ds','seed','progress','root',
+                 'index') # these come from elsewhere
         allowed = [p for p in inspect.signature(takes[part]).parameters if p not in given]
-        if not isinstance(values, dict): raise InputError(f"{part}={values!r}; it takes a dict with some of {', '.join(allowed)}")
-        if unknown := set(values)-set(allowed): raise InputError(f"{part} takes no {', '.join(sorted(unknown))}; it takes {', '.join(allowed)}")
+        if not isinstance(values, dict):
+            raise InputError(f"{part}={values!r}; it takes a dict with some of {', '.join(allowed)}")
+        if unknown := set(values)-set(allowed):
+            raise InputError(f"{part} takes no {', '.join(sorted(unknown))}; "
+                             f"it takes {', '.join(allowed)}")
         for k,v in values.items():
             p = inspect.signature(takes[part]).parameters[k]
-            if not fits(v, p): raise InputError(f"{part}.{k}={v!r}; it takes {p.annotation}{'' if p.default is p.empty else f', for example {p.default!r}'}")
+            if not fits(v, p):
+                raise InputError(f"{part}.{k}={v!r}; it takes {p.annotation}"
+                                 f"{'' if p.default is p.empty else f', for example {p.default!r}'}")
     return r
 
-# %% ../nbs/80_recipes.ipynb #17d4a565
+# %% ../nbs/80_recipes.ipynb #4f279ebe
 def build_task(
     r:dict, # A recipe
     autoencoder:nn.Module=None, # Trained first stage, for a second stage
@@ -175,12 +231,19 @@ def build_task(
     "The thing that a recipe trains, with fresh weights."
     takes = constructors(r['task'])
     make = lambda part: build({'class': takes[part].__name__, 'args': r.get(part, {})})
-    if r['task'].endswith('-autoencoder'): return AdversarialTask(autoencoder.requires_grad_(True) if autoencoder else make('autoencoder'), **r.get('loss', {}))
-    if autoencoder is None: raise InputError(f"a {r['task']} recipe trains on the latents of an autoencoder; give --autoencoder PATH (a run of the first stage, or a hub name)")
-    if not isinstance(autoencoder, takes['model'].autoencoder_class): raise InputError(f"the autoencoder is a {type(autoencoder).__name__}; {r['task']} trains on one of {takes['model'].autoencoder_class.__name__}")
+    if r['task'].endswith('-autoencoder'):
+        return AdversarialTask(autoencoder.requires_grad_(True) if autoencoder else make('autoencoder'),
+                               **r.get('loss', {}))
+    if autoencoder is None:
+        raise InputError(f"a {r['task']} recipe trains on the latents of an autoencoder; "
+                         "give --autoencoder PATH (a run of the first stage, or a hub name)")
+    if not isinstance(autoencoder, takes['model'].autoencoder_class):
+        raise InputError(f"the autoencoder is a {type(autoencoder).__name__}; "
+                         f"{r['task']} trains on one of {takes['model'].autoencoder_class.__name__}")
     return takes['model'](autoencoder, make('denoiser'), make('diffusion'), **r.get('model', {}))
 
-# %% ../nbs/80_recipes.ipynb #29f7f225
+# %% ../nbs/80_recipes.ipynb #33620c10
 def list_recipes()->str: # One line a recipe
     "What there is to train, for `vlatent_train --list`."
-    return '\n'.join(f"{name:14s} {r['task']:18s} {r['train']['steps']:>7,} steps, batch {r['train']['batch_size']:<3} {r['source']}" for name,r in recipes.items())
+    return '\n'.join(f"{name:14s} {r['task']:18s} {r['train']['steps']:>7,} steps, "
+                     f"batch {r['train']['batch_size']:<3} {r['source']}" for name,r in recipes.items())

@@ -52,7 +52,7 @@ def orthogonalise(
         x = 3.4445*x + torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)@x
     return x.mT if tall else x
 
-# %% ../nbs/81_train.ipynb #f50b8a6d
+# %% ../nbs/81_train.ipynb #cc1c8295
 class MatrixMuon(torch.optim.Optimizer):
     "Muon for weights of any shape, seen as matrices `(out, everything else)`; equal shapes go together."
     def __init__(self,
@@ -69,14 +69,16 @@ class MatrixMuon(torch.optim.Optimizer):
             alike = {}
             for p in g['params']:
                 if p.grad is None: continue
-                m = self.state[p].setdefault('momentum', torch.zeros_like(p)).lerp_(p.grad, 1-g['momentum'])
+                m = self.state[p].setdefault('momentum', torch.zeros_like(p)).lerp_(
+                    p.grad, 1-g['momentum'])
                 u = p.grad.lerp(m, g['momentum']).flatten(1)
                 alike.setdefault(u.shape, []).append((p,u))
             for (rows,cols),pairs in alike.items():
                 for (p,_),u in zip(pairs, orthogonalise(torch.stack([u for _,u in pairs]).float())):
-                    p.mul_(1-g['lr']*g['weight_decay']).add_(u.view_as(p).to(p), alpha=-g['lr']*max(1, rows/cols)**.5)
+                    p.mul_(1-g['lr']*g['weight_decay']).add_(
+                        u.view_as(p).to(p), alpha=-g['lr']*max(1, rows/cols)**.5)
 
-# %% ../nbs/81_train.ipynb #2d351544
+# %% ../nbs/81_train.ipynb #a2464d1c
 def optimisers(
     module:nn.Module, # What learns
     s:Settings, # `optimiser`, `lr`, `muon_lr`, `betas`, `weight_decay`
@@ -89,12 +91,14 @@ def optimisers(
     tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     matrix = lambda p: p.ndim>1 and min(len(p), p[0].numel())>=8 and id(p) not in tables
     matrices,others = [p for p in params if matrix(p)], [p for p in params if not matrix(p)]
-    return [*([MatrixMuon(matrices, lr=s.muon_lr, weight_decay=s.weight_decay)] if matrices else []), *([adamw(others)] if others else [])]
+    return [*([MatrixMuon(matrices, lr=s.muon_lr, weight_decay=s.weight_decay)] if matrices else []),
+            *([adamw(others)] if others else [])]
 
-# %% ../nbs/81_train.ipynb #6850b8f7
+# %% ../nbs/81_train.ipynb #4026460f
 def file_hash(path)->str:
     "A hash of a file's bytes."
-    with open(path, 'rb') as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    with open(path, 'rb') as f:
+        return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 # %% ../nbs/81_train.ipynb #077544ca
 def write_checkpoint(
@@ -128,7 +132,7 @@ def newest_checkpoint(
     found = sorted(Path(out).glob('checkpoints/step_*'), reverse=True)
     return next(filter(is_whole, found), None)
 
-# %% ../nbs/81_train.ipynb #3a881d05
+# %% ../nbs/81_train.ipynb #e5c5da38
 class Trainer:
     "Train a task; everything that changes is saved, so that it can go on at any step."
     def __init__(self,
@@ -143,14 +147,20 @@ class Trainer:
         progress:bool=True, # Whether to show a bar
     ):
         from accelerate import Accelerator, DistributedDataParallelKwargs
-        if precision=='fp16' and pick_device(device).type=='cpu': raise InputError("precision fp16 needs a GPU; take bf16 or no")
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=pick_device(device).type=='cpu', kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+        if precision=='fp16' and pick_device(device).type=='cpu':
+            raise InputError("precision fp16 needs a GPU; take bf16 or no")
+        self.accelerator = Accelerator(
+            mixed_precision=precision, cpu=pick_device(device).type=='cpu',
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
         self.device,self.main = self.accelerator.device, self.accelerator.is_main_process
         self.processes,self.process = self.accelerator.num_processes, self.accelerator.process_index
         self.task,self.out,self.s,self.seed = task, Path(out), s, seed
         self.progress = progress and self.main
-        if s.batch_size%(self.processes*s.accumulate): raise InputError(f"a batch of {s.batch_size} does not split over {self.processes} processes × {s.accumulate} accumulated steps")
-        self.batches = Batches(data, s.batch_size, seed, workers, process=self.process, processes=self.processes)
+        if s.batch_size%(self.processes*s.accumulate):
+            raise InputError(f"a batch of {s.batch_size} does not split over {self.processes} processes "
+                             f"× {s.accumulate} accumulated steps")
+        self.batches = Batches(data, s.batch_size, seed, workers,
+                               process=self.process, processes=self.processes)
         self.step,self.window,self.stopping,self.keep = 0, {}, False, True
         self.patience = Patience(s.patience) if s.patience else None
         for m in {**task.models, **task.parts}.values():
@@ -163,7 +173,7 @@ class Trainer:
             task.wrapped[name],*prepared = self.accelerator.prepare(part, *self.optimisers[name])
             self.optimisers[name] = prepared
 
-# %% ../nbs/81_train.ipynb #7d1548e9
+# %% ../nbs/81_train.ipynb #259b16ff
 @patch
 def train_step(self:Trainer,
     batch:dict # The process's rows of the global batch
@@ -171,88 +181,111 @@ def train_step(self:Trainer,
     "One step of every part whose turn it is."
     s,n = self.s, self.s.batch_size//self.processes
     torch.manual_seed(seeded(self.seed, 'layers', self.step, self.process).initial_seed())
-    batch = {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v for k,v in batch.items()}
+    batch = {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v
+             for k,v in batch.items()}
     for name in self.task.turn(self.step):
         for o in self.optimisers[name]: o.zero_grad(set_to_none=True)
         for micro in range(s.accumulate):
             rows = range(micro*n//s.accumulate, (micro+1)*n//s.accumulate)
-            draws = Draws(self.seed, self.step, [self.process*n+r for r in rows], s.batch_size, self.device)
+            draws = Draws(self.seed, self.step, [self.process*n+r for r in rows], s.batch_size,
+                          self.device)
             last = micro==s.accumulate-1
             with nullcontext() if last else self.accelerator.no_sync(self.task.wrapped[name]):
-                loss,logs = self.task.loss({k: v[rows.start:rows.stop] for k,v in batch.items()}, name, self.step, draws)
+                loss,logs = self.task.loss({k: v[rows.start:rows.stop] for k,v in batch.items()},
+                                           name, self.step, draws)
                 self.accelerator.backward(loss/s.accumulate)
-            side = '' if name==next(iter(self.task.parts)) else f'_{name}' # the first part's loss is *the* loss
+            # the first part's loss is *the* loss
+            side = '' if name==next(iter(self.task.parts)) else f'_{name}'
             self.note(**{f'loss{side}': loss.detach()}, **logs)
         self.accelerator.unscale_gradients(self.optimisers[name]) # of fp16
-        for params,norm in self.task.limits(name, s.clip): self.note(**{f'grad{side}': nn.utils.clip_grad_norm_(params, norm)})
+        for params,norm in self.task.limits(name, s.clip):
+            self.note(**{f'grad{side}': nn.utils.clip_grad_norm_(params, norm)})
         for o,lr in zip(self.optimisers[name], self.rates[name]):
             for g in o.param_groups: g['lr'] = lr*lr_factor(self.step, s)
             o.step()
-        if self.ema and self.step and self.step%s.ema_every==0: self.ema[name].update(self.task.parts[name])
+        if self.ema and self.step and self.step%s.ema_every==0:
+            self.ema[name].update(self.task.parts[name])
     self.step += 1
 
-# %% ../nbs/81_train.ipynb #9e0eff6b
+# %% ../nbs/81_train.ipynb #f6bd494b
 @patch
 def note(self:Trainer, **values):
     "Add numbers to the running means of the log."
     for k,v in values.items():
         total,count = self.window.get(k, (0., 0))
-        self.window[k] = (total + torch.as_tensor(v, dtype=torch.float64 if self.device.type!='mps' else torch.float32, device=self.device), count+1)
+        self.window[k] = (total + torch.as_tensor(
+            v, dtype=torch.float64 if self.device.type!='mps' else torch.float32,
+            device=self.device), count+1)
 
-# %% ../nbs/81_train.ipynb #bc935d6b
+# %% ../nbs/81_train.ipynb #7609affc
 @patch
 def log(self:Trainer):
     "Write a row of running means to `log.csv`."
-    means = {k: self.accelerator.reduce(torch.as_tensor(total/count), 'mean').item() for k,(total,count) in self.window.items()}
+    means = {k: self.accelerator.reduce(torch.as_tensor(total/count), 'mean').item()
+             for k,(total,count) in self.window.items()}
     now = time.perf_counter()
     steps,seconds = self.step-self.since[0], now-self.since[1]
-    row = dict(step=self.step, **means, lr=self.s.lr*lr_factor(self.step-1, self.s), seconds=round(seconds, 3), clips_per_second=round(steps*self.s.batch_size/seconds, 2))
-    if self.device.type=='cuda': row['memory_gb'] = round(torch.cuda.max_memory_allocated(self.device)/2**30, 2)
+    row = dict(step=self.step, **means, lr=self.s.lr*lr_factor(self.step-1, self.s),
+               seconds=round(seconds, 3),
+               clips_per_second=round(steps*self.s.batch_size/seconds, 2))
+    if self.device.type=='cuda':
+        row['memory_gb'] = round(torch.cuda.max_memory_allocated(self.device)/2**30, 2)
     self.window,self.since = {}, (self.step, now)
     if not all(math.isfinite(v) for k,v in means.items() if k.startswith('loss')): self.fail()
     if not self.main: return row
     path = self.out/'log.csv'
     columns = list(pd.read_csv(path, nrows=0)) if path.exists() else list(row)
     if new := [k for k in row if k not in columns]: # a part that has its first turn
-        with replacing(path) as tmp: pd.read_csv(path, dtype=str).reindex(columns=(columns:=columns+new)).to_csv(tmp, index=False)
-    pd.DataFrame([row]).reindex(columns=columns).to_csv(path, mode='a', header=not path.exists(), index=False)
+        with replacing(path) as tmp:
+            pd.read_csv(path, dtype=str).reindex(columns=(columns:=columns+new)).to_csv(tmp, index=False)
+    pd.DataFrame([row]).reindex(columns=columns).to_csv(
+        path, mode='a', header=not path.exists(), index=False)
     return row
 
 # %% ../nbs/81_train.ipynb #6382dcd6
 class TrainingError(InputError):
     "A training that cannot go on; the last checkpoint is as it was."
 
-# %% ../nbs/81_train.ipynb #16459057
+# %% ../nbs/81_train.ipynb #13082838
 @patch
 def check_finite(self:Trainer):
     "Stop before numbers that are none get into a checkpoint."
-    if not all(math.isfinite(float(total)) for k,(total,_) in self.window.items() if k.startswith('loss')): self.fail()
+    if not all(math.isfinite(float(total)) for k,(total,_) in self.window.items()
+               if k.startswith('loss')):
+        self.fail()
     for name,part in self.task.parts.items():
         if not all(torch.isfinite(p).all() for p in part.parameters()): self.fail()
 
-# %% ../nbs/81_train.ipynb #2949b72e
+# %% ../nbs/81_train.ipynb #640ee1bc
 @patch
 def fail(self:Trainer):
-    raise TrainingError(f"the loss is no longer a finite number, at step {self.step}; the last checkpoint is whole. Go on from it with a lower rate: --resume --set train.lr={self.s.lr/3:.1g}, or with --set train.clip=1")
+    raise TrainingError(f"the loss is no longer a finite number, at step {self.step}; "
+                        "the last checkpoint is whole. Go on from it with a lower rate: "
+                        f"--resume --set train.lr={self.s.lr/3:.1g}, or with --set train.clip=1")
 
-# %% ../nbs/81_train.ipynb #1e5cd581
+# %% ../nbs/81_train.ipynb #464014c7
 @patch
 def save(self:Trainer):
     "Write a checkpoint, and the parts with their averaged weights."
     window = {k: (float(total), count) for k,(total,count) in self.window.items()}
     if self.main:
-        tensors = {name: dict(part.state_dict()) for name,part in self.task.parts.items()} | {f'{name}.ema': ema.state_dict() for name,ema in self.ema.items()}
+        tensors = {name: dict(part.state_dict()) for name,part in self.task.parts.items()} | {
+            f'{name}.ema': ema.state_dict() for name,ema in self.ema.items()}
         tensors = {f: {k: v.detach().cpu().contiguous() for k,v in t.items()} for f,t in tensors.items()}
-        states = {f'{name}.optimiser{i}': o.state_dict() for name,os in self.optimisers.items() for i,o in enumerate(os)}
+        states = {f'{name}.optimiser{i}': o.state_dict()
+                  for name,os in self.optimisers.items() for i,o in enumerate(os)}
         if self.accelerator.scaler is not None: states['scaler'] = self.accelerator.scaler.state_dict()
-        write_checkpoint(self.out/f'checkpoints/step_{self.step:08d}', tensors, states, dict(step=self.step, window=window, processes=self.processes, patience=vars(self.patience) if self.patience else None))
+        write_checkpoint(self.out/f'checkpoints/step_{self.step:08d}', tensors, states,
+                         dict(step=self.step, window=window, processes=self.processes,
+                              patience=vars(self.patience) if self.patience else None))
         for name,part in self.task.models.items():
             if name not in self.task.parts or not self.keep: continue
-            with self.ema[name].applied(part) if name in self.ema else nullcontext(): part.save_pretrained(self.out/name)
+            with self.ema[name].applied(part) if name in self.ema else nullcontext():
+                part.save_pretrained(self.out/name)
         for old in sorted(self.out.glob('checkpoints/step_*'))[:-self.s.keep]: shutil.rmtree(old)
     self.accelerator.wait_for_everyone()
 
-# %% ../nbs/81_train.ipynb #b762520b
+# %% ../nbs/81_train.ipynb #e847f10d
 @patch
 def load(self:Trainer,
     folder:Path # A checkpoint
@@ -261,19 +294,23 @@ def load(self:Trainer,
     info = read_json(folder/'state.json')
     for name,part in self.task.parts.items():
         load_state(part, read_checkpoint(folder/f'{name}.safetensors'), what=str(folder))
-        if name in self.ema: self.ema[name].load_state_dict(read_checkpoint(folder/f'{name}.ema.safetensors'))
-        for i,o in enumerate(self.optimisers[name]): o.load_state_dict(read_checkpoint(folder/f'{name}.optimiser{i}.pt'))
-    if self.accelerator.scaler is not None: self.accelerator.scaler.load_state_dict(read_checkpoint(folder/'scaler.pt'))
+        if name in self.ema:
+            self.ema[name].load_state_dict(read_checkpoint(folder/f'{name}.ema.safetensors'))
+        for i,o in enumerate(self.optimisers[name]):
+            o.load_state_dict(read_checkpoint(folder/f'{name}.optimiser{i}.pt'))
+    if self.accelerator.scaler is not None:
+        self.accelerator.scaler.load_state_dict(read_checkpoint(folder/'scaler.pt'))
     self.step = info['step']
     if self.patience and info['patience']: self.patience = Patience(**info['patience'])
     self.window = {k: tuple(v) for k,v in info['window'].items()}
 
-# %% ../nbs/81_train.ipynb #69259a43
+# %% ../nbs/81_train.ipynb #ae90f8ff
 @patch
 def tidy(self:Trainer):
     "Before going on: drop log rows after the current step, and what a killed process left half-written."
     if not self.main: return
-    for leftover in self.out.rglob('.*.tmp.*'): shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    for leftover in self.out.rglob('.*.tmp.*'):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     log = self.out/'log.csv'
     try: rows = pd.read_csv(log, dtype=str)
     except (FileNotFoundError, pd.errors.EmptyDataError): return log.unlink(missing_ok=True)
@@ -303,23 +340,27 @@ def sheet_batch(self:Trainer):
     batch = Batches(self.batches.ds, min(4, len(self.batches.ds)), seed=self.seed).batch(0)
     return {k: v.to(self.device) if torch.is_tensor(v) else v for k,v in batch.items()}
 
-# %% ../nbs/81_train.ipynb #81ed1d26
+# %% ../nbs/81_train.ipynb #fc148f13
 @patch
 @torch.no_grad()
 def rehearse(self:Trainer):
     "One step's loss and one sheet without consequences, so that what does not fit together is found before anything is written."
     rows = [self.process*len(self.batches.rows)+r for r in range(min(2, len(self.batches.rows)))]
     batch = {k: v[:len(rows)].to(self.device) for k,v in self.batches.batch(0).items()}
-    kept = {b: b.clone() for part in self.task.parts.values() for b in part.buffers()} # batch norms learn by looking
+    kept = {b: b.clone() for part in self.task.parts.values()
+            for b in part.buffers()} # batch norms learn by looking
     try:
-        for name in self.task.parts: self.task.loss(batch, name, 0, Draws(self.seed, 0, rows, self.s.batch_size, self.device))
+        for name in self.task.parts:
+            self.task.loss(batch, name, 0, Draws(self.seed, 0, rows, self.s.batch_size, self.device))
         if self.main: self.task.show({k: v[:1] for k,v in batch.items()})
     except InputError: raise
-    except (RuntimeError, TypeError, ValueError, IndexError) as e: raise InputError(f"the parts of this recipe do not fit together: {describe_error(e)[:300]}") from e
+    except (RuntimeError, TypeError, ValueError, IndexError) as e:
+        raise InputError("the parts of this recipe do not fit together: "
+                         f"{describe_error(e)[:300]}") from e
     for b,v in kept.items(): b.copy_(v)
     torch.manual_seed(self.seed)
 
-# %% ../nbs/81_train.ipynb #ccb3ebd7
+# %% ../nbs/81_train.ipynb #7676224c
 @patch
 def check(self:Trainer):
     "Ask the task for its score; the run's folders are rewritten only if it is the best."
@@ -328,18 +369,21 @@ def check(self:Trainer):
         state = torch.get_rng_state()
         score = self.task.score(self.sheet_batch())
         torch.set_rng_state(state)
-    if score is None: raise InputError(f"{type(self.task).__name__} has no score; leave train.patience out")
-    score = self.accelerator.reduce(torch.tensor(score, dtype=torch.float32, device=self.device), 'mean').item()
+    if score is None:
+        raise InputError(f"{type(self.task).__name__} has no score; leave train.patience out")
+    score = self.accelerator.reduce(torch.tensor(score, dtype=torch.float32, device=self.device),
+                                    'mean').item()
     self.keep = self.patience.better(score)
     self.note(score=score)
 
-# %% ../nbs/81_train.ipynb #f561d073
+# %% ../nbs/81_train.ipynb #73ceda3e
 @patch
 def fit(self:Trainer)->bool: # Whether it came to the end
     "Train from the current step to the last."
     s,self.since = self.s, (self.step, time.perf_counter())
     if self.patience and self.patience.done: return True
-    with stopped_gently(self), tqdm(total=s.steps, initial=self.step, disable=not self.progress, desc='training', mininterval=1) as bar:
+    with stopped_gently(self), tqdm(total=s.steps, initial=self.step, disable=not self.progress,
+                                    desc='training', mininterval=1) as bar:
         for k,batch in self.batches.iterate(start=self.step, stop=s.steps):
             self.train_step(batch)
             bar.update()
@@ -350,8 +394,11 @@ def fit(self:Trainer)->bool: # Whether it came to the end
             end = self.step==s.steps or bool(self.patience and self.patience.done)
             if self.step%s.log_every==0 or end:
                 row = self.log()
-                bar.set_postfix({k: f'{v:.4g}' for k,v in row.items() if k in ('loss','psnr','grad')}, refresh=False)
-            if self.processes>1: self.stopping = bool(self.accelerator.reduce(torch.tensor(float(self.stopping), device=self.device), 'max')) # all stop together, or none
+                bar.set_postfix({k: f'{v:.4g}' for k,v in row.items() if k in ('loss','psnr','grad')},
+                                refresh=False)
+            if self.processes>1: # all stop together, or none
+                self.stopping = bool(self.accelerator.reduce(
+                    torch.tensor(float(self.stopping), device=self.device), 'max'))
             if due or end or self.stopping:
                 self.check_finite()
                 self.save()
@@ -375,7 +422,7 @@ def stopped_gently(trainer):
     finally:
         for sig,handler in old.items(): signal.signal(sig, handler)
 
-# %% ../nbs/81_train.ipynb #c80adfe3
+# %% ../nbs/81_train.ipynb #f7c12d94
 def open_data(
     data:str, # A folder of videos, or 'shapes' / 'shapes:1000' for that many built-in clips
     settings:dict, # Keywords of `VideoData`
@@ -385,8 +432,10 @@ def open_data(
     "The data set that a recipe trains on."
     name,_,count = str(data).partition(':')
     if name=='shapes' and not Path(data).exists():
-        if count and not (count.isdigit() and int(count)): raise InputError(f"data={data}: how many shapes? For example shapes:1000")
-        return ShapeData(int(count or 1024), **{k: v for k,v in settings.items() if k in ('frames','size','pairs')})
+        if count and not (count.isdigit() and int(count)):
+            raise InputError(f"data={data}: how many shapes? For example shapes:1000")
+        return ShapeData(int(count or 1024),
+                         **{k: v for k,v in settings.items() if k in ('frames','size','pairs')})
     if not str(data).strip(): raise InputError("--data is empty; give a folder of videos")
     kept = read_index(index) if index and index.exists() else None
     if kept is not None: # a file that has gone bad since is left out
@@ -398,54 +447,75 @@ def open_data(
     if progress: print(describe(ds.index), file=sys.stderr)
     return ds
 
-# %% ../nbs/81_train.ipynb #0dc9bb33
+# %% ../nbs/81_train.ipynb #2efdd670
 def open_autoencoder(
     path:str|Path, # A run, its `autoencoder/` folder, or a hub name
 )->Part: # Frozen
     "A trained first stage."
     folder = find_folder(path)
     if (folder/'autoencoder/config.json').exists(): folder = folder/'autoencoder'
-    elif 'recipe' in read_json(folder/'config.json'): raise InputError(f"{path} has no autoencoder/ yet; its training has not saved a checkpoint")
+    elif 'recipe' in read_json(folder/'config.json'):
+        raise InputError(f"{path} has no autoencoder/ yet; its training has not saved a checkpoint")
     part = Part.from_pretrained(folder).requires_grad_(False)
     kinds = {s.autoencoder_class for s in systems.values()}
-    if not isinstance(part, tuple(kinds)): raise InputError(f"{path} holds a {type(part).__name__}, which is no autoencoder")
+    if not isinstance(part, tuple(kinds)):
+        raise InputError(f"{path} holds a {type(part).__name__}, which is no autoencoder")
     return part
 
-# %% ../nbs/81_train.ipynb #aa73165b
+# %% ../nbs/81_train.ipynb #4871996c
 def new_run(recipe_name, data, out, changes, autoencoder, classes, seed, precision)->dict:
     "Check what was asked for and return the new run's configuration; nothing is written yet."
     if not recipe_name: raise InputError(f"no recipe given; there are {', '.join(recipes)}")
-    if not data: raise InputError("no data given; give --data FOLDER (of videos; sub-folders are classes) or --data shapes for the built-in clips")
+    if not data:
+        raise InputError("no data given; give --data FOLDER (of videos; "
+                         "sub-folders are classes) or --data shapes for the built-in clips")
     r = recipe(recipe_name, changes)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise InputError(f"{out} exists and is not empty; give another --out, or --resume to go on with it")
-    if not autoencoder and not r['task'].endswith('-autoencoder'): raise InputError(f"a {r['task']} recipe trains on the latents of an autoencoder; give --autoencoder PATH (a run of the first stage, or a hub name)")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not empty; "
+                         "give another --out, or --resume to go on with it")
+    if not autoencoder and not r['task'].endswith('-autoencoder'):
+        raise InputError(f"a {r['task']} recipe trains on the latents of an autoencoder; "
+                         "give --autoencoder PATH (a run of the first stage, or a hub name)")
     name = recipe_name if isinstance(recipe_name, str) else r['task']
-    warm = bool(autoencoder) and r['task'].endswith('-autoencoder') # a first stage that goes on from another
-    return dict(recipe=r, name=name, warm=warm, data=str(data), seed=seed, by_class=classes, precision=precision, command=shlex.join(sys.argv), versions=dict(vlatent=__version__, torch=torch.__version__))
+    # a first stage that goes on from another
+    warm = bool(autoencoder) and r['task'].endswith('-autoencoder')
+    return dict(recipe=r, name=name, warm=warm, data=str(data), seed=seed, by_class=classes,
+                precision=precision, command=shlex.join(sys.argv),
+                versions=dict(vlatent=__version__, torch=torch.__version__))
 
-# %% ../nbs/81_train.ipynb #3bab2b01
+# %% ../nbs/81_train.ipynb #d73d6415
 def resumable(out, recipe_name, data, changes)->dict:
     "The configuration of a run that can go on."
-    if not (out/'config.json').exists(): raise InputError(f"{out} is not a run; without --resume a new one is started there")
+    if not (out/'config.json').exists():
+        raise InputError(f"{out} is not a run; without --resume a new one is started there")
     config = read_json(out/'config.json')
-    if not {'recipe','name','data','seed'} <= set(config): raise InputError(f"{out} is a saved model, not a run that can go on")
+    if not {'recipe','name','data','seed'} <= set(config):
+        raise InputError(f"{out} is a saved model, not a run that can go on")
     for what,given,was in (('recipe',recipe_name,config['name']), ('data',data,config['data'])):
-        if isinstance(given, str) and given!=was: raise InputError(f"{out} was started with {what} {was}, not {given}; leave it out to resume")
-    may = {f'train.{k}' for k in ('steps','lr','muon_lr','clip','log_every','save_every','show_every','keep')}
-    if extra := set(changes or {})-may: raise InputError(f"{', '.join(sorted(extra))} cannot change in a run that is resumed; only {', '.join(sorted(may))} can")
+        if isinstance(given, str) and given!=was:
+            raise InputError(f"{out} was started with {what} {was}, not {given}; leave it out to resume")
+    may = {f'train.{k}' for k in ('steps','lr','muon_lr','clip',
+                                  'log_every','save_every','show_every','keep')}
+    if extra := set(changes or {})-may:
+        raise InputError(f"{', '.join(sorted(extra))} cannot change in a run that is resumed; "
+                         f"only {', '.join(sorted(may))} can")
     config['recipe'] = recipe(config['recipe'], changes)
     return config
 
-# %% ../nbs/81_train.ipynb #8b4200a5
+# %% ../nbs/81_train.ipynb #637c341c
 def settle_classes(r, ds, by_class):
     "Fit the denoiser's number of classes to the data's."
     if r['task'].endswith('-autoencoder'): return
     have,want = len(ds.classes), r.get('denoiser', {}).get('classes', 0)
-    if by_class and have<2: raise InputError(f"the data has {have} classes; to condition on classes, sort the videos into sub-folders")
+    if by_class and have<2:
+        raise InputError(f"the data has {have} classes; "
+                         "to condition on classes, sort the videos into sub-folders")
     if by_class: r.setdefault('denoiser', {})['classes'] = have
-    elif want and want<have: raise InputError(f"the recipe has {want} classes but the data has {have}; give --classes to take those of the data")
+    elif want and want<have:
+        raise InputError(f"the recipe has {want} classes but the data has {have}; "
+                         "give --classes to take those of the data")
 
-# %% ../nbs/81_train.ipynb #5a8fc1c3
+# %% ../nbs/81_train.ipynb #d429baef
 def begin(
     out:Path, # Run directory
     task:Task, # What will be trained
@@ -465,10 +535,12 @@ def begin(
             videos.index.to_csv(tmp/'data.csv', index=False)
             hashes['data'] = file_hash(tmp/'data.csv')
         if videos is not ds: ds.save(tmp/'latents.safetensors')
-        own = task.config if isinstance(task, LatentVideoModel) else {'class': type(task).__name__, 'version': __version__}
-        write_json(tmp/'config.json', {**own, **config, 'classes': list(videos.classes), 'hashes': hashes})
+        own = (task.config if isinstance(task, LatentVideoModel)
+               else {'class': type(task).__name__, 'version': __version__})
+        write_json(tmp/'config.json',
+                   {**own, **config, 'classes': list(videos.classes), 'hashes': hashes})
 
-# %% ../nbs/81_train.ipynb #73c07c23
+# %% ../nbs/81_train.ipynb #af63f2df
 def train(
     recipe_name:str|dict=None, # A name of `recipes`, or a recipe; not needed to resume
     data:str=None, # Folder of videos, or 'shapes'; not needed to resume
@@ -499,20 +571,24 @@ def train(
     torch.manual_seed(seed)
     task = build_task(r, ae)
     if isinstance(task, nn.Module): task.to(pick_device(device)) # also for encoding
-    if r.get('cache'): ds = LatentData.load(out/'latents.safetensors') if resume else latents_for(task, ds, **r['cache'], seed=seed, progress=progress)
+    if r.get('cache'):
+        ds = (LatentData.load(out/'latents.safetensors') if resume
+              else latents_for(task, ds, **r['cache'], seed=seed, progress=progress))
     trainer = Trainer(task, ds, out, Settings(**r['train']), seed, precision, device, workers, progress)
     if not resume:
         trainer.rehearse()
         if trainer.main: begin(out, task, config, ds)
     elif newest:=newest_checkpoint(out): trainer.load(newest)
-    if trainer.step>trainer.s.steps: raise InputError(f"{out} is already at step {trainer.step}; train.steps={trainer.s.steps} is less than that")
+    if trainer.step>trainer.s.steps:
+        raise InputError(f"{out} is already at step {trainer.step}; "
+                         f"train.steps={trainer.s.steps} is less than that")
     if resume:
         trainer.tidy()
         if trainer.main: write_json(out/'config.json', config)
     trainer.accelerator.wait_for_everyone()
     return out if trainer.fit() else None
 
-# %% ../nbs/81_train.ipynb #6aa2b651
+# %% ../nbs/81_train.ipynb #a1cfa1bc
 def read_changes(
     texts:list # 'train.lr=3e-4', …
 )->dict:
@@ -522,10 +598,11 @@ def read_changes(
         key,equals,value = text.partition('=')
         if not equals: raise InputError(f"--set {text}: give KEY=VALUE, for example train.lr=3e-4")
         try: changes[key] = json.loads(value)
-        except json.JSONDecodeError: changes[key] = {'None': None, 'True': True, 'False': False}.get(value, value)
+        except json.JSONDecodeError:
+            changes[key] = {'None': None, 'True': True, 'False': False}.get(value, value)
     return changes
 
-# %% ../nbs/81_train.ipynb #b841d690
+# %% ../nbs/81_train.ipynb #8c0dbe91
 @command
 def vlatent_train(
     recipe:Param("What to train (--list shows all)", str, nargs='?', opt=False)=None,
@@ -544,19 +621,22 @@ def vlatent_train(
     "Train a recipe on a folder of videos."
     if list: return print(list_recipes())
     if resume and not out: raise InputError("--resume goes on with a run; give its --out")
-    run = train(recipe, data, out or f'runs/{recipe}', read_changes(set), autoencoder, classes, resume, seed, precision, device, workers)
+    run = train(recipe, data, out or f'runs/{recipe}', read_changes(set), autoencoder, classes, resume,
+                seed, precision, device, workers)
     if run is None:
         print(f"stopped; go on with: vlatent_train --resume --out {out or f'runs/{recipe}'}")
         sys.exit(130)
-    if int(os.environ.get('RANK', 0))==0: print(f"done: {run}. Look at {run/'samples'}, then: {next_step(run)}")
+    if int(os.environ.get('RANK', 0))==0:
+        print(f"done: {run}. Look at {run/'samples'}, then: {next_step(run)}")
 
-# %% ../nbs/81_train.ipynb #5d9596e0
+# %% ../nbs/81_train.ipynb #539eaf0d
 def next_step(run:Path)->str:
     "The command that comes after a training."
     config = read_json(run/'config.json')
     if not config['recipe']['task'].endswith('-autoencoder'): return f'vlatent_sample {run} --n 16'
     second = config['name'].removesuffix('-ae')
-    return f"vlatent_train {second if second in recipes else 'RECIPE'} --data {config['data']} --autoencoder {run}"
+    return (f"vlatent_train {second if second in recipes else 'RECIPE'} "
+            f"--data {config['data']} --autoencoder {run}")
 
 # %% ../nbs/81_train.ipynb #da4c9b61
 #| eval: false
