@@ -154,7 +154,7 @@ def held_out(
     rows = [ds.get(i%len(ds), seeded(seed, 'held out', i)) for i in range(n)]
     return torch.stack([r['video'][:,:ds.frames] for r in rows]), torch.stack([r['label'] for r in rows])
 
-# %% ../nbs/86_demo.ipynb #a33e3c4f
+# %% ../nbs/86_demo.ipynb #05af417d
 def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     "Sample, judge and write `report.html`."
     start,T = time.perf_counter(), model.frames
@@ -176,7 +176,7 @@ def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     long = model.sample(k, frames=4*T, seed=seed, **cond(k)).cpu()
     for i,video in enumerate(long): write_video(out/f'samples/{i:05d}.mp4', video)
     save_sheet(out/'samples/sheet.png', long[:,:,::4])
-    page = Report('Moving shapes' if shapes else f'Videos of {Path(data).name}',
+    page = Report('Moving shapes' if shapes else f'Your videos: {Path(data).name}',
                   "A latent video diffusion model (PVDM), trained from scratch in "
                   f"{minutes:g} minutes on {describe_device(model.device)}. "
                   f"{len(ds)} videos, clips of {T} frames with {ds.size[0]}×{ds.size[1]} pixels. "
@@ -254,11 +254,11 @@ def untrained_like(model:LatentVideoModel)->LatentVideoModel:
     fresh = build(model.denoiser.config).to(model.device).eval()
     return type(model)(model.autoencoder, fresh, model.diffusion, sampling=model.sampling)
 
-# %% ../nbs/86_demo.ipynb #daca6210
+# %% ../nbs/86_demo.ipynb #95404c67
 def describe_device(device)->str:
     "A device in words."
     return (torch.cuda.get_device_name(device) if device.type=='cuda'
-            else f'{torch.get_num_threads()} CPU threads' if device.type=='cpu' else str(device))
+            else f'the CPU ({torch.get_num_threads()} threads)' if device.type=='cpu' else str(device))
 
 # %% ../nbs/86_demo.ipynb #ddd14726
 def ship(
