@@ -87,7 +87,11 @@ def check():
     wrong += [f'{p.name} is not in the sidebar of _quarto.yml' for p in notebooks() if p.name not in sidebar]
     with tempfile.TemporaryDirectory() as d:
         copy = Path(d)/'copy'
-        shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns('.venv', '.git', '_proc', '_docs', 'demo*', 'runs', '__pycache__', '*.egg-info'))
+        copy.mkdir()
+        for p in ROOT.iterdir(): # what the project consists of, without environments and runs
+            if p.name in ('nbs', 'vlatent', 'index_files'): shutil.copytree(p, copy/p.name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+            elif p.is_file(): shutil.copy(p, copy/p.name)
+        shutil.copytree(ROOT/'.ci', copy/'.ci')
         tool = lambda name: subprocess.run([str(Path(sys.executable).parent/name)], cwd=copy, check=True, stdout=subprocess.DEVNULL)
         tool('nbdev_export')
         wrong += [f'vlatent/{f} is not what nbdev_export makes' for f in same(Path('vlatent'), copy/'vlatent')]

@@ -6,7 +6,7 @@
 __all__ = ['write_shapes', 'cache_folder', 'clip_frames', 'index_videos', 'describe', 'read_index', 'mark_bad', 'VideoData',
            'ShapeData', 'Batches', 'LatentData', 'cache_latents']
 
-# %% ../nbs/03_data.ipynb #fa70828f
+# %% ../nbs/03_data.ipynb #d202b231
 import hashlib, json, math, mmap, os, sys, time, warnings
 import numpy as np, pandas as pd, torch
 from einops import rearrange
@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
+from types import SimpleNamespace
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, get_worker_info
 from tqdm.auto import tqdm
@@ -185,7 +186,7 @@ class _Memory:
             self.there[i] = 1
         return rearrange(self.frames[end-self.lengths[i]+torch.as_tensor(numbers)], 't c h w -> c t h w')
 
-# %% ../nbs/03_data.ipynb #235f6343
+# %% ../nbs/03_data.ipynb #0d207eae
 class VideoData:
     "Clips of the videos in a folder."
     def __init__(self,
@@ -205,7 +206,7 @@ class VideoData:
     ):
         if isinstance(root, pd.DataFrame): root,index = root.attrs.get('root', '.'),root
         index = index_videos(root, frames, stride, fps, reader=reader, progress=progress) if index is None else _long_enough(index, frames, stride, fps)
-        self.root,self.index,self.rows = Path(root),index,list(index[index.ok].itertuples())
+        self.root,self.index,self.rows = Path(root),index,[SimpleNamespace(**r) for r in index[index.ok].to_dict('records')]
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.frames,self.stride,self.fps,self.rule,self.flip,self.pairs,self.reader = frames,stride,fps,rule,flip,pairs,reader
         self.classes = sorted(set(index.class_name.fillna(''))-{''}) if classes else []
