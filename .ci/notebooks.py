@@ -7,7 +7,7 @@ check   modules, clean notebooks and README in step with their sources, nbs/_qua
 test    check, then the tests of every notebook; ends with one line 'N passed, M failed'
 """
 import base64, filecmp, json, os, re, shutil, subprocess, sys, tempfile, time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,17 +104,23 @@ def check():
     return not wrong
 
 def test_one(path):
+    "The tests of one notebook, in this process."
     from nbdev.test import test_nb
     from nbdev.config import get_config
-    ok, seconds = test_nb(path, skip_flags=get_config().tst_flags.split(), basepath=path.parent)
-    return path.name, ok, seconds
+    path = Path(path).resolve()
+    return test_nb(path, skip_flags=get_config().tst_flags.split(), basepath=path.parent)[0]
 
 def test():
+    def in_process(path):
+        start = time.time()
+        p = subprocess.run([sys.executable, '-W', 'ignore', __file__, 'test-one', str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return path.name, p.returncode == 0, time.time()-start, p.stdout
     passed = [check()]
     print('check', 'ok' if passed[0] else 'FAILED', flush=True)
-    with ProcessPoolExecutor(max_workers=os.cpu_count(), max_tasks_per_child=1) as pool:
-        for name, ok, seconds in pool.map(test_one, [p.resolve() for p in notebooks()]):
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, ok, seconds, said in pool.map(in_process, notebooks()):
             passed.append(ok)
+            if not ok: print(said)
             print(f"{name:28s} {'ok' if ok else 'FAILED'}  {seconds:.0f} s", flush=True)
     print(f'{sum(passed)} passed, {len(passed)-sum(passed)} failed')
     return all(passed)
@@ -126,4 +132,5 @@ if __name__ == '__main__':
         case ['readme']: readme()
         case ['check']: sys.exit(not check())
         case ['test']: sys.exit(not test())
+        case ['test-one', path]: sys.exit(not test_one(path))
         case _: sys.exit(__doc__)
