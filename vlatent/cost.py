@@ -228,7 +228,7 @@ def video_flops(
     first,later = steps if isinstance(steps, (tuple,list)) else (steps,steps)
     return dict(denoiser=step*(first+(clips-1)*later), decoder=decode*clips)
 
-# %% ../nbs/79_cost.ipynb #d580ab82
+# %% ../nbs/79_cost.ipynb #3e6affb9
 @dataclass
 class Estimate:
     "What a training will take; prints itself."
@@ -237,18 +237,27 @@ class Estimate:
     memory:dict # Bytes: weights, gradients, optimiser, activations
     seconds:float # Of a step
     steps:int # In all
+    reading:float=None # Seconds to read a batch, if that was timed
+    workers:int=0 # Processes that read ahead
+    before:float=0. # Seconds before the first step, to encode the data
+    note:str='' # How it was found
 
     @property
-    def total(self)->float: return self.seconds*self.steps # Seconds in all
+    def total(self)->float: # Seconds in all
+        read = self.reading or 0.
+        return self.before+self.steps*(max(self.seconds, read/self.workers) if self.workers else self.seconds+read)
 
     def __str__(self):
         memory = ', '.join(f'{k} {si(v,"B")}' for k,v in self.memory.items())
+        who = f'meanwhile, by {self.workers} workers' if self.workers else 'before each step'
+        read = '' if self.reading is None else f"\nreading       {duration(self.reading)} a batch, {who}"
         return (self.parts.to_string(formatters={'bytes': lambda n: si(n,'B')}) +
-                f"\none step      {si(self.flops,'FLOP')} in {duration(self.seconds)}, that is {si(self.flops/self.seconds,'FLOP/s')}"
+                f"\none step      {si(self.flops,'FLOP')} in {duration(self.seconds)}, that is {si(self.flops/self.seconds,'FLOP/s')}{f' ({self.note})' if self.note else ''}{read}"
+                f"{f'{chr(10)}encoding      {duration(self.before)}, once' if self.before else ''}"
                 f"\nmemory        {si(sum(self.memory.values()),'B')}: {memory}"
-                f"\n{self.steps} steps  {duration(self.total)}, without saving, sampling and reading of data")
+                f"\n{self.steps} steps  {duration(self.total)}, without saving and sampling{' and reading of data' if self.reading is None else ''}")
 
-# %% ../nbs/79_cost.ipynb #40935129
+# %% ../nbs/79_cost.ipynb #3a00ed30
 def estimate(
     step, # One whole training step, called without arguments
     steps:int, # How many there will be
@@ -263,10 +272,11 @@ def estimate(
     def clear():
         for p in params: p.grad = None
     clear()
-    kept,count = memory(step, device=device).kept, {}
+    count = {}
+    kept = memory(lambda: count.update(flop_kinds(step)), device=device).kept # counting holds on to what is recomputed, so:
     optimiser = kept - _nbytes(p.grad for p in params if p.grad is not None) # what else the first step leaves
     clear()
-    peak = peak_memory(lambda: count.update(flop_kinds(step)), device=device)
+    peak = peak_memory(step, device=device)
     gradients = _nbytes(p for p in params if p.requires_grad)
     lasting = [*params, *(b for m in modules.values() for b in m.buffers()), *others]
     need = dict(weights=_nbytes(lasting), gradients=gradients, optimiser=optimiser, activations=peak-gradients)

@@ -9,7 +9,7 @@ from torch import nn, Tensor
 from .core import *
 
 # %% auto #0
-__all__ = ['psnr', 'pixel_losses', 'Task', 'Draws', 'AutoencoderTask', 'import_torchvision', 'lpips_head', 'vgg16_state', 'Perceptual', 'draw_vgg', 'OverProcesses', 'BatchNorm', 'PatchDiscriminator', 'official_discriminator', 'hinge', 'vanilla', 'generator_loss', 'feature_matching', 'Discriminators', 'pick_frame', 'frozen', 'judge_losses', 'AdversarialTask', 'Patience']
+__all__ = ['psnr', 'pixel_losses', 'Task', 'Draws', 'AutoencoderTask', 'perceptual_nets', 'import_torchvision', 'lpips_head', 'LookThrough', 'trunk_state', 'Perceptual', 'draw_trunk', 'OverProcesses', 'BatchNorm', 'PatchDiscriminator', 'official_discriminator', 'hinge', 'vanilla', 'generator_loss', 'feature_matching', 'Discriminators', 'pick_frame', 'frozen', 'judge_losses', 'AdversarialTask', 'Patience']
 
 # %% ../nbs/08_losses.ipynb #3373e655
 def psnr(
@@ -139,8 +139,9 @@ class AutoencoderTask(Task):
         net.train(training)
         return both
 
-# %% ../nbs/08_perceptual.ipynb #6f423c85
+# %% ../nbs/08_perceptual.ipynb #07b0b0e7
 import hashlib, importlib, importlib.util, math
+from typing import NamedTuple
 from contextlib import contextmanager
 from pathlib import Path
 import torch.distributed as dist
@@ -168,38 +169,55 @@ def lpips_head(
     unit = lambda f: f/(torch.linalg.vector_norm(f, dim=1, keepdim=True)+1e-10)
     return sum(((unit(a)-unit(b)).square()*w).sum(1).mean((1,2)) for a,b,w in zip(real, fake, weights))
 
-# %% ../nbs/08_perceptual.ipynb #af5e49d5
-def vgg16_state(
+# %% ../nbs/08_perceptual.ipynb #0e471156
+class LookThrough(NamedTuple):
+    "A network to look through."
+    arch:str # Its name in torchvision
+    weights:str # Class of its trained weights there
+    ends:tuple # Layers whose outputs count
+    least:int # Pixels that a frame needs
+    megabytes:int # Size of the file
+
+perceptual_nets = { # name in the package lpips → network
+    'vgg':  LookThrough('vgg16',   'VGG16_Weights',   (3,8,15,22,29), 16, 528),
+    'alex': LookThrough('alexnet', 'AlexNet_Weights', (1,4,7,9,11),   31, 233)}
+
+# %% ../nbs/08_perceptual.ipynb #3c09b5e4
+def trunk_state(
+    net:str='vgg', # One of `perceptual_nets`
     download:bool=False, # Let torchvision fetch the file if it is missing
 )->dict: # Name → tensor, for the convolutions
-    "The trained VGG16 of torchvision, from torch's hub cache."
-    entry = import_torchvision().models.VGG16_Weights.IMAGENET1K_V1
+    "A trained network of torchvision, from torch's hub cache."
+    n = perceptual_nets[net]
+    entry = getattr(import_torchvision().models, n.weights).IMAGENET1K_V1
     name = entry.url.rpartition('/')[2]
     path,sha = Path(torch.hub.get_dir())/'checkpoints'/name, Path(name).stem.rpartition('-')[2]
     if not path.is_file():
-        if not download: raise InputError(f"no file {path}: LPIPS needs VGG16, trained on ImageNet. Put {name} there (torchvision's model vgg16, weights IMAGENET1K_V1; 528 MB, "
-                                          f"its SHA-256 begins with {sha}), or ask for it with download=True, or train without LPIPS (weight 0)")
+        if not download: raise InputError(f"no file {path}: LPIPS needs {n.arch}, trained on ImageNet. Put {name} there ({entry.url}; {n.megabytes} MB, its SHA-256 begins with {sha}), "
+                                           "or ask for it with download=True, or do without LPIPS (in training: weight 0)")
         entry.get_state_dict(progress=True, check_hash=True)
     with open(path, 'rb') as f: found = hashlib.file_digest(f, 'sha256').hexdigest()
     if not found.startswith(sha): raise InputError(f"{path} is damaged: its SHA-256 begins with {found[:8]}, not {sha}; delete it and fetch it again")
     return {k.removeprefix('features.'): v for k,v in read_checkpoint(path).items() if k.startswith('features.')}
 
-# %% ../nbs/08_perceptual.ipynb #b5f6134e
+# %% ../nbs/08_perceptual.ipynb #679982c6
 class Perceptual(nn.Module):
-    "LPIPS with VGG16: how different two frames look."
-    ends = 3,8,15,22,29 # the last ReLU before each pooling, and the last of all
+    "LPIPS: how different two frames look to a network."
     def __init__(self,
         weights:str='imagenet', # 'imagenet', or 'random' for tests
         download:bool=False, # Let torchvision fetch missing weights
+        net:str='vgg', # 'vgg' to train with, 'alex' as in most tables
     ):
         super().__init__()
-        if weights not in ('imagenet','random'): raise InputError(f"no weights {weights!r} for VGG16; there are imagenet, random")
-        state = vgg16_state(download) if weights=='imagenet' else None
-        with torch.device('meta'): self.trunk = import_torchvision().models.vgg16().features[:self.ends[-1]+1]
+        if net not in perceptual_nets: raise InputError(f"no network {net!r} for LPIPS; there are {', '.join(perceptual_nets)}")
+        self.net,self.weights,(arch,_,self.ends,self.least,_) = net,weights,perceptual_nets[net]
+        if weights not in ('imagenet','random'): raise InputError(f"no weights {weights!r} for {arch}; there are imagenet, random")
+        state = trunk_state(net, download) if weights=='imagenet' else None
+        with torch.device('meta'): self.trunk = getattr(import_torchvision().models, arch)().features[:self.ends[-1]+1]
         self.trunk.to_empty(device='cpu')
-        if state: load_state(self.trunk, state, 'the file of VGG16')
-        else: draw_vgg(self.trunk)
-        fitted = read_checkpoint(Path(importlib.util.find_spec('lpips').submodule_search_locations[0])/'weights/v0.1/vgg.pth')
+        if state: load_state(self.trunk, state, f'the file of {arch}')
+        else: draw_trunk(self.trunk, arch)
+        fitted = read_checkpoint(Path(importlib.util.find_spec('lpips').submodule_search_locations[0])/f'weights/v0.1/{net}.pth')
         for i in range(5): self.register_buffer(f'channels{i}', fitted[f'lin{i}.model.1.weight'])
         self.register_buffer('shift', torch.tensor([-.030,-.088,-.188], device='cpu').view(3,1,1))
         self.register_buffer('scale', torch.tensor([.458,.448,.450], device='cpu').view(3,1,1))
@@ -213,7 +231,7 @@ class Perceptual(nn.Module):
     def features(self,
         x:Tensor # Frames `(n 3 h w)` in [-1, 1]
     )->list: # Feature maps of the five levels
-        "What VGG16 sees."
+        "What the network sees."
         x,found = self.scaled(x), []
         for i,layer in enumerate(self.trunk):
             x = layer(x)
@@ -224,14 +242,17 @@ class Perceptual(nn.Module):
         real:Tensor, # Frames `(n 3 h w)` in [-1, 1]; gets no gradient
         fake:Tensor, # Their reconstructions
     )->Tensor: # `(n)`
-        if min(real.shape[-2:])<16: raise InputError(f"LPIPS halves a frame four times and needs 16 pixels, not {min(real.shape[-2:])}; use larger frames, or lpips=0")
+        if min(real.shape[-2:])<self.least: raise InputError(f"LPIPS with {perceptual_nets[self.net].arch} makes frames small and needs {self.least} pixels, not {min(real.shape[-2:])}; use larger frames, or do without (in training: lpips=0)")
         with torch.no_grad(): seen = self.features(real)
         return lpips_head(seen, self.features(fake), self.channels)
 
-# %% ../nbs/08_perceptual.ipynb #90a6ce9a
-def draw_vgg(trunk:nn.Module):
-    "Give VGG16 random weights, always the same."
-    g = seeded(0, 'vgg16')
+# %% ../nbs/08_perceptual.ipynb #d85015d7
+def draw_trunk(
+    trunk:nn.Module, # Gets the weights
+    name:str, # Seeds the draw
+):
+    "Random weights, always the same."
+    g = seeded(0, name)
     for layer in trunk:
         if not isinstance(layer, nn.Conv2d): continue
         nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu', generator=g)

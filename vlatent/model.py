@@ -16,9 +16,9 @@ from . import __version__
 from fastcore.basics import patch
 
 # %% auto #0
-__all__ = ['systems', 'LatentVideoModel']
+__all__ = ['systems', 'precisions', 'LatentVideoModel']
 
-# %% ../nbs/09_model.ipynb #8682b1dc
+# %% ../nbs/09_model.ipynb #f9f2987e
 systems = {} # name of a system → its `LatentVideoModel`
 
 class LatentVideoModel(nn.Module, Task):
@@ -66,7 +66,7 @@ class LatentVideoModel(nn.Module, Task):
         video:Tensor # One clip each, `(b c t h w)` in [-1, 1]
     )->Tensor: # Latents
         "Clips to latents, ready for the diffusion."
-        return self.autoencoder.encode(video.to(self.device))
+        return self.autoencoder.encode(video.to(self.device)).to(video.dtype)
 
     @torch.no_grad()
     def decode(self,
@@ -170,7 +170,7 @@ def pieces(self:LatentVideoModel,
     if start is not None: raise InputError(f"{type(self).__name__} cannot continue a video")
     yield self.decode(self.draw(n, cond=cond, **kwargs), kwargs.get('exact', False))
 
-# %% ../nbs/09_model.ipynb #ad8c56c7
+# %% ../nbs/09_model.ipynb #95f61e1f
 @patch
 def stream(self:LatentVideoModel,
     n:int=1, # Videos
@@ -214,16 +214,30 @@ def stream(self:LatentVideoModel,
                          f"{self.autoencoder.size[0]}, {self.autoencoder.size[1]})")
     made = self.pieces(n, start=start, cond=cond, steps=steps, sampler=sampler, guidance=guidance,
                        seed=seed, callback=callback, exact=exact, eta=eta, spacing=spacing, drop=drop)
-    for piece in made:
-        yield piece[:,:,:left]
+    while left>0:
+        piece = next(made)[:,:,:left]
         left -= piece.shape[2]
-        if left<=0: return
+        yield piece
+        del piece # or it would live while the next is made
 
 # %% ../nbs/09_model.ipynb #93180340
 @patch
 def sample(self:LatentVideoModel, n:int=1, frames:int=None, **kwargs)->Tensor:
     "Sample `n` videos of `frames` frames; the keywords are those of `stream`."
     return torch.cat(list(self.stream(n, frames, **kwargs)), dim=2)
+
+# %% ../nbs/09_model.ipynb #70eb9e0b
+precisions = {'no': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+@patch
+def set_precision(self:LatentVideoModel,
+    precision:str # 'no' (float32), 'bf16' or 'fp16'
+)->LatentVideoModel: # The model itself
+    "Keep the parameters of all networks in that type, for sampling."
+    if precision not in precisions:
+        raise InputError(f"no precision {precision!r}; there are {', '.join(precisions)}")
+    for p in self.parameters(): p.data = p.data.to(precisions[precision])
+    return self
 
 # %% ../nbs/09_model.ipynb #c4efa0ac
 @patch(as_prop=True)
@@ -251,7 +265,7 @@ def save_pretrained(self:LatentVideoModel,
     for name,part in self.models.items(): part.save_pretrained(Path(folder)/name)
     write_json(Path(folder)/'config.json', {**self.config, **info})
 
-# %% ../nbs/09_model.ipynb #37cc267e
+# %% ../nbs/09_model.ipynb #20c9e941
 @patch(cls_method=True)
 def from_pretrained(cls:LatentVideoModel,
     path:str|Path, # A run, a saved model, or the name of a hub repository
@@ -261,19 +275,26 @@ def from_pretrained(cls:LatentVideoModel,
     "Load a model of this class, or of any system when called on `LatentVideoModel`."
     folder = find_folder(path, revision)
     config = read_json(folder/'config.json')
-    if not config.get('parts'):
-        raise InputError(f"{folder} holds a {config.get('class')}, which is only one part; "
+    names,kind = config.get('parts'), config.get('class')
+    if not names:
+        raise InputError(f"{folder} holds a {kind}, which is only one part; "
                          "a model to sample from also has a denoiser/")
     classes = {c.__name__: c for c in (cls, LatentVideoModel, *systems.values()) if issubclass(c, cls)}
-    if config['class'] not in classes:
-        raise InputError(f"{folder} holds a {config['class']}, not a {cls.__name__}")
-    if lacking := [p for p in config['parts'] if not (folder/p/'config.json').exists()]:
+    if not isinstance(kind, str) or kind not in classes:
+        raise InputError(f"{folder} holds a {kind}, not a {cls.__name__}")
+    if not isinstance(names, list) or not all(isinstance(p, str) and p.isidentifier() for p in names):
+        raise InputError(f"{folder}/config.json has parts={names!r}; it takes names, like autoencoder")
+    if lacking := [p for p in names if not (folder/p/'config.json').exists()]:
         raise InputError(f"{folder} lacks {', '.join(lacking)}; "
                          "the run has not saved a checkpoint yet, or the copy is not whole")
-    parts = {name: Part.from_pretrained(folder, subfolder=name) for name in config['parts']}
-    try: model = classes[config['class']](**parts, **config['args'])
-    except (TypeError, AttributeError) as e:
-        raise InputError(f"{folder}/config.json does not describe a {config['class']}: {e}") from None
+    parts = {name: Part.from_pretrained(folder, subfolder=name) for name in names}
+    for name,part in parts.items(): # of a system that says what it is made of
+        if not isinstance(part, (must := getattr(classes[kind], f'{name}_class', nn.Module))):
+            raise InputError(f"{folder/name} holds a {type(part).__name__}; "
+                             f"a {kind} takes a {must.__name__}")
+    try: model = classes[kind](**parts, **config.get('args', {}))
+    except (TypeError, AttributeError, KeyError) as e:
+        raise InputError(f"{folder}/config.json does not describe a {kind}: {describe_error(e)}") from None
     return model.to(device).eval()
 
 # %% ../nbs/09_model.ipynb #2e73e638

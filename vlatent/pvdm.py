@@ -44,7 +44,7 @@ def space_rotary(
     angles = angles.repeat_interleave(2, dim=-1)
     return angles.cos(), angles.sin()
 
-# %% ../nbs/10_triplane.ipynb #97da4399
+# %% ../nbs/10_triplane.ipynb #927a36c9
 class SpaceTimeLayer(nn.Module):
     "Attention along time, attention over space, feed-forward; `(b t h w d)` to the same."
     def __init__(self, d:int, heads:int, head_width:int, mult:int=4):
@@ -64,7 +64,10 @@ class SpaceTimeLayer(nn.Module):
         return rearrange(x, '(b t) (h w) d -> b t h w d', b=b, h=h)
 
     def forward(self, x, time_rotary, space_rotary):
-        x = x + self.along_time(x, time_rotary)
+        x = in_pieces(lambda x: x + self.along_time(x, time_rotary), x, dim=2)
+        return in_pieces(lambda x: self.in_frames(x, space_rotary), x, dim=1)
+
+    def in_frames(self, x, space_rotary):
         x = x + self.over_space(x, space_rotary)
         return x + self.ff(self.norm3(x))
 
@@ -109,7 +112,7 @@ def stack_names(
     return {f'{prefix}layers.{i}.{ours}': f'{prefix}layers.{i}.{theirs}'
             for i in range(depth) for ours,theirs in parts.items()}
 
-# %% ../nbs/10_triplane.ipynb #f49f5105
+# %% ../nbs/10_triplane.ipynb #62135327
 class Squeeze(nn.Module):
     "A small transformer that reads sequences `(b n d)` and returns one token each, `(b d)`."
     def __init__(self,
@@ -130,10 +133,14 @@ class Squeeze(nn.Module):
         self.ffs = nn.ModuleList(FeedForward(d, inner) for _ in range(depth))
 
     def forward(self, x, whole=False):
-        b,n,_ = x.shape
+        n = x.shape[1]
         if n>=self.position.shape[1]:
             raise InputError(f"a side of {n} is longer than the {self.position.shape[1]-1} "
                              "that this network was built for")
+        return in_pieces(lambda x: self.layers(x, whole), x)
+
+    def layers(self, x, whole):
+        b,n,_ = x.shape
         x = torch.cat([x, self.token.expand(b,-1,-1)], dim=1) + self.position[:,:n+1]
         layers = list(zip(self.norms1, self.attns, self.norms2, self.ffs))
         for i,(norm1,attn,norm2,ff) in enumerate(layers):
@@ -162,9 +169,10 @@ def to_flat(
     "Join three planes to a flat latent."
     return torch.cat([p.flatten(2) for p in planes], dim=-1)
 
-# %% ../nbs/10_triplane.ipynb #3474a185
+# %% ../nbs/10_triplane.ipynb #05d414bc
 class TriplaneAutoencoder(Part):
     "PVDM's autoencoder: a clip `(b 3 t h w)` to three planes in one latent `(b c n)`, and back."
+    repeated = SpaceTimeLayer,Squeeze
     def __init__(self,
         size:int|tuple=256, # Side of a frame in pixels, or (height, width)
         frames:int=16, # Of a clip
@@ -278,16 +286,17 @@ class TriplaneAutoencoder(Part):
         planes:tuple # Three planes in (-1, 1)
     )->Tensor: # Grid `(b d t h w)`
         "Widen the planes, spread each along its forgotten axis, and add."
-        xy,yt,xt = (post(p) for post,p in zip(self.post, planes))
-        return xy[:,:,None] + yt[:,:,:,None] + xt[...,None]
+        xy,yt,xt = (F.linear(p.movedim(1,-1), post.weight.flatten(1), post.bias)
+                    for post,p in zip(self.post, planes)) # as tokens, which is what the stack wants
+        return rearrange(xy[:,None] + yt[:,:,None] + xt[:,:,:,None], 'b t h w d -> b d t h w')
 
     def pixels(self,
         v:Tensor # Grid `(b d t h w)`
     )->Tensor: # Clips `(b 3 t h w)` in (-1, 1)
         "Decode a grid."
         x = self.decoder(rearrange(v, 'b d t h w -> b t h w d'))
-        x = self.to_pixel(rearrange(x, 'b t h w d -> (b t) d h w'))
-        return rearrange(2*x.sigmoid()-1, '(b t) c h w -> b c t h w', b=v.shape[0])
+        x = F.linear(x, self.to_pixel.weight.flatten(1).T, self.to_pixel.bias.repeat_interleave(self.patch**2))
+        return rearrange(2*x.sigmoid()-1, 'b t h w (c p q) -> b c t (h p) (w q)', p=self.patch, q=self.patch)
 
     def encode(self,
         video:Tensor, # One clip each, `(b 3 t h w)` in [-1, 1]
@@ -296,7 +305,8 @@ class TriplaneAutoencoder(Part):
     )->Tensor: # Latents `(b c n)`, ready for diffusion
         "Clips to latents."
         self.check(video)
-        return self.ranged(to_flat(self.project(self.grid(video))), self.grid_shape(*video.shape[2:]))
+        planes = to_flat(self.project(self.grid(video))).to(video.dtype)
+        return self.ranged(planes, self.grid_shape(*video.shape[2:]))
 
     def decode(self,
         z:Tensor, # Latents `(b c n)`
@@ -478,9 +488,10 @@ class PlaneBlock(nn.Module):
     def forward(self, planes, emb):
         return self.across(per_plane(self.one, planes, emb))
 
-# %% ../nbs/11_pvdm.ipynb #c1791da8
+# %% ../nbs/11_pvdm.ipynb #784422d1
 class TriplaneUNet(Part):
     "PVDM's denoiser: one 2D U-Net for three planes, `(b c n)` to `(b c n)`."
+    repeated = PlaneBlock,ResBlock,MapAttention # the last two in the middle
     def __init__(self,
         shape:tuple=(16,32,32), # Grid (t, h, w) of the latent
         latent:int=4, # Channels of the latent

@@ -83,7 +83,7 @@ class DecordReader(Reader):
             if self.file[0].shape[2]==3: raise
             return AVReader(self.path).read(wanted)
 
-# %% ../nbs/02_reader.ipynb #9d5ef36f
+# %% ../nbs/02_reader.ipynb #a5103f3a
 class AVReader(Reader):
     "Decoding by PyAV; frames are turned here."
     def _open(self):
@@ -97,7 +97,13 @@ class AVReader(Reader):
         if len(times)<len(packets): keys = []
         self.keys = {i: times[i] for i in keys} # frame -> time; empty: count from the beginning
 
+    def close(self):
+        "A container is a cycle that only closing ends; left to Python's collector, its buffers pile up."
+        if file := self.__dict__.pop('file', None): file.close()
+    __del__ = close
+
     def _rewind(self):
+        self.close()
         try: self.file = av.open(str(self.path), metadata_errors='ignore')
         except av.InvalidDataError: raise BadVideo(f"{self.path}: not a video, or cut off") from None
         if not self.file.streams.video: raise BadVideo(f"{self.path}: no picture in it")

@@ -111,14 +111,27 @@ class _Mp4:
         self.file.mux(self.stream.encode(None))
         self.file.close()
 
-# %% ../nbs/02_video.ipynb #696dbf27
+# %% ../nbs/02_video.ipynb #88791131
 class _Gif:
-    "Collects frames, one byte a pixel, and writes them at the end."
-    def __init__(self, path, fps): self.path,self.fps,self.frames = path,fps,[]
-    def write(self, frames): self.frames += [Image.fromarray(f).quantize(dither=Image.Dither.NONE) for f in frames]
-    def close(self): self.frames[0].save(self.path, save_all=True, append_images=self.frames[1:], duration=1000/self.fps, loop=0)
+    "Encodes frames as they come, each with 256 colours of its own."
+    def __init__(self, path, fps, height, width):
+        self.file = av.open(str(path), 'w', format='gif')
+        self.stream = self.file.add_stream('gif', rate=Fraction(fps).limit_denominator(1000))
+        self.stream.pix_fmt,self.stream.height,self.stream.width = 'pal8',height,width
 
-# %% ../nbs/02_video.ipynb #1dcdbc20
+    def write(self, frames):
+        for f in frames:
+            picture = Image.fromarray(f).quantize(dither=Image.Dither.NONE)
+            colours = np.array(picture.getpalette(), dtype=np.uint8).reshape(-1, 3)
+            argb = np.pad(colours, [(0, 256-len(colours)), (1, 0)])
+            argb[:, 0] = 255
+            self.file.mux(self.stream.encode(av.VideoFrame.from_ndarray((np.array(picture), argb), format='pal8')))
+
+    def close(self):
+        self.file.mux(self.stream.encode(None))
+        self.file.close()
+
+# %% ../nbs/02_video.ipynb #42683338
 class VideoWriter:
     "Writes a video piece by piece, within a `with` block; the file appears when the block ends well."
     def __init__(self,
@@ -137,7 +150,9 @@ class VideoWriter:
         try:
             self.tmp = self.stack.enter_context(replacing(self.path))
             open(self.tmp, 'wb').close()
-        except OSError as e: raise OSError(e.errno, f'cannot write ({e.strerror})', str(self.path)) from None
+        except OSError as e:
+            self.stack.__exit__(type(e), e, e.__traceback__) # nothing stays behind
+            raise OSError(e.errno, f'cannot write ({e.strerror})', str(self.path)) from None
         self.stack.push(self._finish)
         return self
 
@@ -149,12 +164,12 @@ class VideoWriter:
         size = frames.shape[1:3]
         if self.sink is None:
             gif,self.size = self.path.suffix.lower()=='.gif',size
-            self.sink = _Gif(self.tmp, self.fps) if gif else _Mp4(self.tmp, self.fps, self.crf, self.chroma, *size)
+            self.sink = _Gif(self.tmp, self.fps, *size) if gif else _Mp4(self.tmp, self.fps, self.crf, self.chroma, *size)
         if size!=self.size: raise InputError(f"{self.path.name} has frames of {self.size}; a piece with {size} does not go on them")
         self.sink.write(frames)
 
     def _finish(self, error, *_):
-        if self.sink and not (error and isinstance(self.sink, _Gif)): self.sink.close()
+        if self.sink: self.sink.close()
         if not self.sink and not error: raise InputError(f"no frames were written to {self.path.name}")
 
     def __exit__(self, *exc): return self.stack.__exit__(*exc)
