@@ -255,7 +255,10 @@ def differences(run, reference):
         found += [f'{folder}/{n} differs' for n in sorted(a&b) if not same(run/folder/n, reference/folder/n)]
     for name in ('data.csv', 'latents.safetensors'):
         if (reference/name).exists() and not ((run/name).exists() and same(run/name, reference/name)): found.append(f'{name} differs')
-    if log_rows(run)!=log_rows(reference): found.append('log.csv differs')
+    a,b = log_rows(run),log_rows(reference)
+    if a!=b:
+        apart = next((f"at step {y.get('step')}: {k} is {x.get(k)}, not {y.get(k)}" for x,y in zip(a, b) for k in sorted(x.keys()|y.keys()) if x.get(k)!=y.get(k)), '')
+        found.append(f'log.csv differs, {len(a)} rows, not {len(b)}; {apart}')
     if lacking := names(reference/'samples')-names(run/'samples'): found.append(f"samples lack {', '.join(map(str, sorted(lacking)))}")
     if litter := [str(p.relative_to(run)) for p in run.rglob('.*.tmp.*')]: found.append(f"half-written {', '.join(litter)}")
     return found
@@ -477,7 +480,7 @@ class SmallDisk:
 
     def empty(self): (self.where/'filler').unlink(missing_ok=True)
 
-def checkpoints(commands, work, results, n, seed, **_):
+def checkpoints(commands, work, results, n, seed, only=None, **_):
     "n faults, each in a fresh copy of a run that was stopped half-way with three checkpoints."
     rng = random.Random(seed)
     videos = work/'videos'
@@ -512,7 +515,7 @@ def checkpoints(commands, work, results, n, seed, **_):
 
     with SmallDisk(work/'disk') as disk:
         if not disk: print('  no file system can be mounted here: faults of writing by Python and by a limit of file sizes only')
-        for case in range(n):
+        for case in range(n) if only is None else [only]:
             rng = random.Random(f'{seed}/{case}')
             story,wrong = rng.choices(bases, [5, 1, 3])[0],[]
             run = story.folder/f'run{case}'
@@ -557,6 +560,7 @@ def checkpoints(commands, work, results, n, seed, **_):
                 if job.code==0: outcome = 'no harm'
                 elif refused(job, 'vlatent_train'): outcome = 'one line'
                 else: wrong.append(how(job))
+                if only is not None: print(job.said())
                 good = whole(story, run)
                 if not good: wrong.append('no whole checkpoint is left')
                 if bad := story.half_written(run): wrong.append(f"half-written under its final name: {', '.join(bad)}")
@@ -726,6 +730,7 @@ def open_many(files, good, reader, n, seed):
         except (InputError, OSError, MemoryError): failed += 1
         used.append(resident())
         if (i+1)%max(1, n//20)==0:
+            v = None # an open file has buffers of its own
             gc.collect()
             ctypes.CDLL(None).malloc_trim(0)
             live.append(resident())
@@ -1009,7 +1014,7 @@ def files(commands, work, results, seed, **_):
     for name,meta in (('no metadata', None), ('about is no JSON', dict(about='{', classes='[]')), ('about is a list', dict(about='[]', classes='[]')), ('classes are a number', dict(about='{}', classes='5'))):
         save_file(z, work/'odd.safetensors', meta)
         changed(second, {'latents.safetensors': work/'odd.safetensors'}, f'resume, latents, {name}', *resume)
-    save_file({k: v[:, :, :1] if v.ndim==3 else v for k,v in z.items()}, work/'odd.safetensors', {'about': '{}', 'classes': '[]'})
+    save_file({k: v[:, :, :1].contiguous() if v.ndim==3 else v for k,v in z.items()}, work/'odd.safetensors', {'about': '{}', 'classes': '[]'})
     changed(second, {'latents.safetensors': work/'odd.safetensors'}, 'resume, latents of another shape', *resume)
     step,names = second/'checkpoints/step_00000004',lambda r: sorted(p.name for p in (r/'checkpoints/step_00000004').iterdir())
     def trusted(name, data):
@@ -1081,6 +1086,7 @@ def main():
         p = sub.add_parser(name, help=(globals()[name].__doc__ if name!='all' else 'All of them.'))
         if n: p.add_argument('--n', type=int, default=n, help=f'how many; {n} if left out')
         if name in ('videos', 'memory', 'half', 'all'): p.add_argument('--videos', type=Path, required=True, metavar='DIR', help='a folder of real clips')
+        if name=='checkpoints': p.add_argument('--only', type=int, metavar='K', help='fault number K alone, with what the command says')
         p.add_argument('--seed', type=int, default=0, help='of everything random')
         p.add_argument('--out', type=Path, metavar='FILE', help='a CSV file with a row for each case')
     args = parser.parse_args()
@@ -1098,7 +1104,7 @@ def main():
             (work/name).mkdir()
             commands = commands or Commands(work/'commands')
             print(f"{name}: {globals()[name].__doc__}", flush=True)
-            globals()[name](commands, work/name, results, n=getattr(args, 'n', None) or TESTS[name], seed=args.seed, videos=getattr(args, 'videos', None))
+            globals()[name](commands, work/name, results, n=getattr(args, 'n', None) or TESTS[name], seed=args.seed, videos=getattr(args, 'videos', None), only=getattr(args, 'only', None))
             shutil.rmtree(work/name, ignore_errors=True)
     bad = sum(not r['ok'] for r in results.rows)
     print(f"stress {args.test}: {'FAILED' if bad else 'ok'}: {len(results.rows)} cases, {bad} failed, {time.monotonic()-begin:.0f} s")

@@ -187,15 +187,18 @@ def guard(self:Trainer,
     recent.append(abs(loss))
     return finite
 
-# %% ../nbs/81_the_loop.ipynb #7b429a3f
+# %% ../nbs/81_the_loop.ipynb #9d809405
 @patch
 def note(self:Trainer, **values):
     "Add numbers to the running means of the log."
     for k,v in values.items():
         total,count = self.window.get(k, (0., 0))
-        self.window[k] = (total + torch.as_tensor(
-            v, dtype=torch.float64 if self.device.type!='mps' else torch.float32,
-            device=self.device), count+1)
+        self.window[k] = (total + self.number(v), count+1)
+
+# %% ../nbs/81_the_loop.ipynb #84971863
+@patch
+def number(self:Trainer, v): # in double precision, also of what a checkpoint gave back
+    return torch.as_tensor(v, dtype=torch.float64 if self.device.type!='mps' else torch.float32, device=self.device)
 
 # %% ../nbs/81_the_loop.ipynb #94fc6c2c
 def peak_gb(
@@ -209,11 +212,11 @@ def peak_gb(
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform=='darwin' else 2**10)/2**30
 
-# %% ../nbs/81_the_loop.ipynb #60746aab
+# %% ../nbs/81_the_loop.ipynb #97c339b3
 @patch
 def log(self:Trainer):
     "Write a row of running means to `log.csv`."
-    means = {k: self.accelerator.reduce(torch.as_tensor(total/count), 'mean').item()
+    means = {k: self.accelerator.reduce(self.number(total/count), 'mean').item()
              for k,(total,count) in self.window.items()}
     now = time.perf_counter()
     steps,seconds = self.step-self.since[0], now-self.since[1]
