@@ -157,7 +157,7 @@ def save_tensors(path, tensors:dict, metadata:dict=None):
         with disk_full(path): save_file({k: v.contiguous() for k,v in tensors.items()}, tmp, metadata)
         tmp.chmod(mode)
 
-# %% ../nbs/00_core.ipynb #66295ebc
+# %% ../nbs/00_core.ipynb #a48c479f
 def read_checkpoint(
     path:str|Path, # `.safetensors`, `.pt`, `.pth`, `.ckpt` or `.bin`
 )->dict: # Whatever the file holds; tensors on the CPU
@@ -172,7 +172,8 @@ def read_checkpoint(
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e:
         if isinstance(e, OSError) and e.filename: raise # the disk's fault
-        why = (str(e).splitlines() or [type(e).__name__])[0][:150] # torch answers a cut file with an OSError of no file
+        why = (str(e).splitlines() or [''])[0][:150] # torch answers a cut file with an OSError of no file, noise with a number
+        if not any(c.isalpha() for c in why): why = f'{type(e).__name__} {why}'.strip()
         raise InputError(f"{path} cannot be read as weights ({why}); "
                          "give a whole .safetensors file, or a .pt that holds tensors only") from None
 

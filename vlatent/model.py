@@ -226,7 +226,7 @@ def sample(self:LatentVideoModel, n:int=1, frames:int=None, **kwargs)->Tensor:
     "Sample `n` videos of `frames` frames; the keywords are those of `stream`."
     return torch.cat(list(self.stream(n, frames, **kwargs)), dim=2)
 
-# %% ../nbs/09_model.ipynb #70eb9e0b
+# %% ../nbs/09_model.ipynb #438d1174
 precisions = {'no': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 @patch
@@ -236,7 +236,9 @@ def set_precision(self:LatentVideoModel,
     "Keep the parameters of all networks in that type, for sampling."
     if precision not in precisions:
         raise InputError(f"no precision {precision!r}; there are {', '.join(precisions)}")
-    for p in self.parameters(): p.data = p.data.to(precisions[precision])
+    for m in self.modules():
+        if getattr(m, 'exact', False): continue # a codebook, which must not be rounded
+        for p in m.parameters(recurse=False): p.data = p.data.to(precisions[precision])
     return self
 
 # %% ../nbs/09_model.ipynb #c4efa0ac

@@ -48,9 +48,10 @@ class Quantised(NamedTuple):
     perplexity:Tensor # How many codes, if all were used alike, would make this mixture: scalar
     used:Tensor # Codes that occur in this batch: scalar
 
-# %% ../nbs/22_codebook.ipynb #f667c5c0
+# %% ../nbs/22_codebook.ipynb #1ea2fcc2
 class Codebook(nn.Module):
     "A table of vectors to which latents are rounded, in float32 always."
+    exact = True # whoever casts a model leaves this out
     def __init__(self,
         codes:int, # Rows
         c:int, # Numbers in a row
