@@ -156,13 +156,17 @@ def write_index(
     "Save an index, whole or not at all."
     with replacing(path) as tmp: index.to_csv(tmp, index=False, errors='surrogateescape')
 
-# %% ../nbs/03_data.ipynb #2ac1f692
+# %% ../nbs/03_data.ipynb #b1927f61
 def read_index(
     path:str|Path # A CSV file of `write_index`
 )->pd.DataFrame: # For `VideoData(root, index=…)`
     "Read a saved index."
     text = dict.fromkeys(('path', 'class_name', 'caption', 'split', 'why'), str)
-    return pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors='surrogateescape')
+    try: index = pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors='surrogateescape')
+    except ValueError as e: raise InputError(f"{path} is not an index of videos: {e}") from None # also what pandas cannot parse
+    if lacking := {'path','ok','why','frames','fps','label','class_name'}-set(index):
+        raise InputError(f"{path} is not an index of videos; it has no column {', '.join(sorted(lacking))}")
+    return index
 
 # %% ../nbs/03_data.ipynb #0883a595
 def mark_bad(

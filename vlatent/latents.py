@@ -525,14 +525,17 @@ def holds_latents(
     try: return read_json(Path(path)/'config.json').get('class')=='LatentFolder'
     except (InputError, OSError): return False
 
-# %% ../nbs/03_latents_on_disk.ipynb #c2cf22a4
+# %% ../nbs/03_latents_on_disk.ipynb #efd7f0d0
 def _read_config(path):
     "The settings of a finished cache."
     config = read_json(Path(path)/'config.json')
     if config.get('class')!='LatentFolder':
         raise InputError(f"{path} holds no latents; vlatent_encode makes them")
-    if not config['finished']:
+    if not config.get('finished'):
         raise InputError(f"the latents in {path} are not finished; run the same vlatent_encode again")
+    made = config.get('made')
+    if not isinstance(config.get('root'), str) or not isinstance(made, dict) or not {'autoencoder','transform','clips','storage','data'}<=set(made):
+        raise InputError(f"{path}/config.json is not what vlatent_encode wrote; encode again")
     return config
 
 @patch

@@ -309,7 +309,7 @@ def load(self:Trainer,
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as e: # whole, but another training's
         raise InputError(f"{folder} is not a checkpoint of this run: {describe_error(e)[:200]}") from None
 
-# %% ../nbs/81_the_loop.ipynb #69bd688a
+# %% ../nbs/81_the_loop.ipynb #36c28b4d
 @patch
 def tidy(self:Trainer):
     "Before going on: drop log rows after the current step, and what a killed process left half-written."
@@ -320,7 +320,8 @@ def tidy(self:Trainer):
     text = log.read_text(encoding='utf-8', errors='replace') if log.exists() else ''
     text = text[:text.rfind('\n')+1] # the last row may not be whole
     if not text: return log.unlink(missing_ok=True)
-    rows = pd.read_csv(io.StringIO(text), dtype=str)
+    try: rows = pd.read_csv(io.StringIO(text), dtype=str)
+    except ValueError: rows = () # no table at all
     if 'step' not in rows: raise InputError(f"{log} is not the log of a training; move it away to go on")
     with replacing(log) as tmp: rows[pd.to_numeric(rows['step'], errors='coerce')<=self.step].to_csv(tmp, index=False)
 

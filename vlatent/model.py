@@ -220,11 +220,17 @@ def stream(self:LatentVideoModel,
         yield piece
         del piece # or it would live while the next is made
 
-# %% ../nbs/09_model.ipynb #93180340
+# %% ../nbs/09_model.ipynb #f3510e2d
 @patch
 def sample(self:LatentVideoModel, n:int=1, frames:int=None, **kwargs)->Tensor:
     "Sample `n` videos of `frames` frames; the keywords are those of `stream`."
-    return torch.cat(list(self.stream(n, frames, **kwargs)), dim=2)
+    video,done = None,0
+    for piece in self.stream(n, frames, **kwargs): # into its place at once: joining at the end takes all of it twice
+        if video is None: video = piece.new_empty((*piece.shape[:2], frames or piece.shape[2], *piece.shape[3:]))
+        video[:,:,done:done+piece.shape[2]] = piece
+        done += piece.shape[2]
+        del piece
+    return video
 
 # %% ../nbs/09_model.ipynb #438d1174
 precisions = {'no': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
