@@ -125,7 +125,7 @@ def cache_latents(
     if path: data.save(path)
     return data
 
-# %% ../nbs/03_latents_on_disk.ipynb #5c89b112
+# %% ../nbs/03_latents_on_disk.ipynb #300aacf7
 import hashlib, inspect, math, os
 import numpy as np, pandas as pd
 from contextlib import nullcontext
@@ -135,7 +135,7 @@ from torch.utils.data import DataLoader, Dataset
 from types import SimpleNamespace
 from . import __version__
 from .core import build, load_state, read_json, replacing, write_json
-from .data import VideoData, clip_frames, file_stamp, read_index, within, write_index
+from .data import VideoData, clip_frames, clip_speed, file_stamp, read_index, within, write_index
 from .reader import scan
 
 # %% ../nbs/03_latents_on_disk.ipynb #ee6f74a1
@@ -443,7 +443,7 @@ def _finish(out, ds, plan, config):
         raise InputError(f"no video in {ds.root} could be encoded; the first: {ds.rows[0].path}: {bad[0]}")
     write_json(out/'config.json', {**config, 'finished': True})
 
-# %% ../nbs/03_latents_on_disk.ipynb #00c07509
+# %% ../nbs/03_latents_on_disk.ipynb #bf95aec1
 class LatentFolder:
     "A cache of `write_latents` as a data set."
     root = None
@@ -500,7 +500,7 @@ class LatentFolder:
     def get(self,
         i:int, # Which video
         generator:torch.Generator=None, # Of the random choices; `None` takes the first clip
-    )->dict: # `latent`; of pairs also `context` and `shifted`; `label`, `padded`; maybe `caption`
+    )->dict: # `latent`; of pairs also `context` and `shifted`; `label`, `padded`, `fps`; maybe `caption`
         "Latents of a clip, or of a pair, of video `i`."
         row,(starts,firsts,hops) = self.rows[i],self.choices(i)
         padded = self.pairs and len(hops)==1
@@ -514,7 +514,8 @@ class LatentFolder:
                 out[key+end] = self.clip(row.first+np.searchsorted(starts, start+hop), side+end)
                 if padded and key=='context': out[key+end].zero_()
         label = torch.tensor(row.label if self.classes else -1)
-        return (sampled(out, generator) | dict(label=label, padded=torch.tensor(padded))
+        speed = torch.tensor(clip_speed(self.stride, self.fps, row.fps))
+        return (sampled(out, generator) | dict(label=label, padded=torch.tensor(padded), fps=speed)
                 | ({'caption': row.caption} if 'caption' in self.index else {}))
 
 # %% ../nbs/03_latents_on_disk.ipynb #cf6557de

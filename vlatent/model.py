@@ -87,7 +87,35 @@ def latents(self:LatentVideoModel,
     z0 = batch['latent'].to(self.device) if 'latent' in batch else self.encode(batch['video'])
     return z0,{}
 
-# %% ../nbs/09_model.ipynb #5e3a64ab
+# %% ../nbs/09_model.ipynb #aaea71d3
+@patch
+def embed_text(self:LatentVideoModel,
+    captions:list # Texts
+)->dict: # `text (b l d)` and `text_mask (b l)`
+    "What the text encoder makes of captions."
+    if not hasattr(self, 'text_encoder'):
+        raise InputError(f"this {type(self).__name__} has no text encoder; "
+                         "give text as embeddings (b l d), or train it with one")
+    return {k: v.to(self.device) for k,v in self.text_encoder.encode(list(captions)).items()}
+
+# %% ../nbs/09_model.ipynb #d4987402
+@patch
+def told(self:LatentVideoModel,
+    batch:dict, # With or without `label`, `fps`, `caption`, `text`, `text_mask`
+    draws:Draws=None, # Random numbers of the step; `None`: nothing is dropped
+)->dict: # Those conditions that the denoiser takes
+    "What the denoiser is told of a batch."
+    takes,drop = self.denoiser.conds, lambda: draws.uniform()<self.label_drop
+    cond = {k: batch[k].to(self.device) for k in ('label','fps','text','text_mask')
+            if k in takes and batch.get(k) is not None}
+    if 'text' in takes and 'text' not in cond and batch.get('caption') is not None:
+        cond |= self.embed_text(batch['caption'])
+    if draws and 'label' in cond: cond['label'] = torch.where(drop(), -1, cond['label'])
+    if 'text' in cond: cond.setdefault('text_mask', torch.ones_like(cond['text'][...,0]))
+    if draws and 'text' in cond: cond['text_mask'] = cond['text_mask']*~drop()[:,None]
+    return cond
+
+# %% ../nbs/09_model.ipynb #e2f3fdd0
 @patch
 def training_loss(self:LatentVideoModel,
     batch:dict, # With `video` or `latent`, and optional conditions
@@ -98,9 +126,7 @@ def training_loss(self:LatentVideoModel,
     draws = draws or Draws(torch.initial_seed(), int(torch.randint(2**31, ())), range(n),
                            device=self.device)
     z0,cond = self.latents(batch, draws)
-    if 'label' in self.denoiser.conds and batch.get('label') is not None:
-        label = batch['label'].to(self.device)
-        cond['label'] = torch.where(draws.uniform()<self.label_drop, -1, label)
+    cond |= self.told(batch, draws)
     u = draws.stratified() if self.diffusion.stratified else draws.uniform()
     t = (u*self.diffusion.steps).long().clamp(max=self.diffusion.steps-1)
     per,logs = self.diffusion.loss(self.wrapped['denoiser'], z0, cond, t=t,
@@ -111,7 +137,7 @@ def training_loss(self:LatentVideoModel,
 @patch
 def loss(self:LatentVideoModel, batch, part, step, draws=None): return self.training_loss(batch, draws)
 
-# %% ../nbs/09_model.ipynb #c627bd07
+# %% ../nbs/09_model.ipynb #0969e007
 @patch
 def conditions(self:LatentVideoModel, n, **cond):
     "Conditions as tensors with `n` rows; unknown names raise."
@@ -122,8 +148,14 @@ def conditions(self:LatentVideoModel, n, **cond):
         if k not in takes:
             raise InputError(f"this {type(self).__name__} takes no {k}; "
                              f"it takes {', '.join(takes) or 'no conditions'}")
+        texts = [v]*n if isinstance(v, str) else v if isinstance(v, (list,tuple)) else ()
+        if k=='text' and texts and all(isinstance(x, str) for x in texts):
+            out |= self.embed_text(texts)
+            v = out['text']
         v = torch.as_tensor(v).to(self.device)
         if k in ('label','fps') and v.ndim==0: v = v.expand(n)
+        if k=='fps' and ((v<=0)&(v!=-1)).any():
+            raise InputError(f"fps {v.tolist()}; give frames a second, above 0, or -1 for unknown")
         if (k=='label' and (classes:=getattr(self.denoiser, 'classes', 0))
             and ((v<-1)|(v>=classes)).any()):
             raise InputError(f"label {v.tolist()} is outside 0…{classes-1}, "
@@ -170,7 +202,7 @@ def pieces(self:LatentVideoModel,
     if start is not None: raise InputError(f"{type(self).__name__} cannot continue a video")
     yield self.decode(self.draw(n, cond=cond, **kwargs), kwargs.get('exact', False))
 
-# %% ../nbs/09_model.ipynb #95f61e1f
+# %% ../nbs/09_model.ipynb #6984c139
 @patch
 def stream(self:LatentVideoModel,
     n:int=1, # Videos
@@ -206,8 +238,8 @@ def stream(self:LatentVideoModel,
         raise InputError(f"{type(self).__name__} makes clips of {self.frames} frames "
                          f"and has no way to {left}")
     cond = self.conditions(n, **cond)
-    if drop is None and 'label' in cond:
-        drop = ('label',) # guidance pushes the class, not what is known of the past
+    if drop is None: # guidance pushes class and text, not what is known of the past
+        drop = tuple(k for k in ('label','text') if k in cond) or None
     if start is not None and (start.ndim!=5 or len(start) not in (1,n)
                               or tuple(start.shape[-2:])!=tuple(self.autoencoder.size)):
         raise InputError(f"a start of shape {tuple(start.shape)}; give (1 or {n}, 3, frames, "
@@ -273,7 +305,7 @@ def save_pretrained(self:LatentVideoModel,
     for name,part in self.models.items(): part.save_pretrained(Path(folder)/name)
     write_json(Path(folder)/'config.json', {**self.config, **info})
 
-# %% ../nbs/09_model.ipynb #20c9e941
+# %% ../nbs/09_model.ipynb #73035c65
 @patch(cls_method=True)
 def from_pretrained(cls:LatentVideoModel,
     path:str|Path, # A run, a saved model, or the name of a hub repository
@@ -298,8 +330,8 @@ def from_pretrained(cls:LatentVideoModel,
     parts = {name: Part.from_pretrained(folder, subfolder=name) for name in names}
     for name,part in parts.items(): # of a system that says what it is made of
         if not isinstance(part, (must := getattr(classes[kind], f'{name}_class', nn.Module))):
-            raise InputError(f"{folder/name} holds a {type(part).__name__}; "
-                             f"a {kind} takes a {must.__name__}")
+            names = ' or '.join(c.__name__ for c in (must if isinstance(must, tuple) else (must,)))
+            raise InputError(f"{folder/name} holds a {type(part).__name__}; a {kind} takes a {names}")
     try: model = classes[kind](**parts, **config.get('args', {}))
     except (TypeError, AttributeError, KeyError) as e:
         raise InputError(f"{folder}/config.json does not describe a {kind}: {describe_error(e)}") from None
@@ -314,13 +346,13 @@ def push_to_hub(self:LatentVideoModel,
     "Upload the model to the Hugging Face hub."
     Part.push_to_hub(self, repo, **kwargs)
 
-# %% ../nbs/09_model.ipynb #00dc6b00
+# %% ../nbs/09_model.ipynb #82e67f73
 @patch
 def show(self:LatentVideoModel, batch, seed=0):
-    "A few samples with the batch's classes."
+    "A few samples with the batch's conditions."
     n = min(4, len(next(iter(batch.values()))))
-    cond = ({'label': batch['label'][:n]}
-            if 'label' in self.denoiser.conds and batch.get('label') is not None else {})
+    cond = self.told({k: batch[k][:n] for k in ('label','fps','text','text_mask','caption')
+                      if batch.get(k) is not None})
     training,_ = self.denoiser.training, self.denoiser.eval()
     video = self.sample(n, seed=seed, **cond)
     self.denoiser.train(training)

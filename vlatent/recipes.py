@@ -19,7 +19,8 @@ from .pvdm import *
 
 # %% auto #0
 __all__ = ['pvdm_train', 'pvdm_data', 'recipes', 'ae_train', 'ae_data', 'published_data', 'small_ae', 'small_unet', 'small_data',
-           'small_train', 'Settings', 'latents_for', 'constructors', 'fits', 'recipe', 'build_task', 'list_recipes']
+           'small_train', 'first_stages', 'Settings', 'latents_for', 'takes_autoencoder', 'constructors', 'fits',
+           'recipe', 'build_task', 'list_recipes']
 
 # %% ../nbs/80_recipes.ipynb #e90f14f9
 @dataclass
@@ -180,19 +181,32 @@ def latents_for(
     cached.videos = ds
     return cached
 
-# %% ../nbs/80_recipes.ipynb #675074d4
+# %% ../nbs/80_recipes.ipynb #6763e431
+first_stages = { # task → the autoencoder, and what trains it
+    'pvdm-autoencoder': (TriplaneAutoencoder, AdversarialTask)}
+
+# %% ../nbs/80_recipes.ipynb #644464fa
+def takes_autoencoder(
+    task:str # Of a recipe
+)->bool:
+    "Whether it trains on the latents of an autoencoder that was trained before."
+    if task in first_stages or task not in systems: return False
+    return any(issubclass(c, systems[task].autoencoder_class) for c,_ in first_stages.values())
+
+# %% ../nbs/80_recipes.ipynb #71e1fe25
 def constructors(
-    task:str # `pvdm` or `pvdm-autoencoder`
+    task:str # A system, or one of `first_stages`
 )->dict: # Key of a recipe → what takes its keywords
     "Who takes which part of a recipe for this task."
-    system,_,stage = task.partition('-')
-    if system not in systems or stage not in ('','autoencoder'):
-        raise InputError(f"no task {task!r}; "
-                         f"there are {', '.join(n+s for n in systems for s in ('','-autoencoder'))}")
-    cls = systems[system]
     both = dict(data=VideoData, train=Settings)
-    if stage: return dict(autoencoder=cls.autoencoder_class, loss=AdversarialTask, **both)
-    return dict(denoiser=cls.denoiser_class, diffusion=Diffusion, model=cls, cache=latents_for, **both)
+    if task in first_stages:
+        autoencoder,loss = first_stages[task]
+        return dict(autoencoder=autoencoder, loss=loss, **both)
+    if task not in systems:
+        raise InputError(f"no task {task!r}; there are {', '.join((*systems, *first_stages))}")
+    cls = systems[task]
+    own = dict(cache=latents_for) if takes_autoencoder(task) else dict(autoencoder=cls.autoencoder_class)
+    return dict(denoiser=cls.denoiser_class, diffusion=Diffusion, model=cls, **own, **both)
 
 # %% ../nbs/80_recipes.ipynb #f145c528
 def fits(
@@ -208,7 +222,7 @@ def fits(
         isinstance(value, kinds[k]) and (k=='bool' or not isinstance(value, bool))
         for k in names if k in kinds)
 
-# %% ../nbs/80_recipes.ipynb #dec436be
+# %% ../nbs/80_recipes.ipynb #eb3aa414
 def recipe(
     name:str|dict, # One of `recipes`, or a recipe of your own
     changes:dict=None, # Single values, as `{'train.lr': 1e-4}`
@@ -228,7 +242,7 @@ def recipe(
         if part in ('task','source'): continue
         if part not in takes:
             raise InputError(f"a {r['task']} recipe has no {part!r}; it has {', '.join(takes)}")
-        given = ('autoencoder','denoiser','diffusion','task','ds','seed','progress','root',
+        given = ('autoencoder','denoiser','diffusion','parts','task','ds','seed','progress','root',
                  'index') # these come from elsewhere
         allowed = [p for p in inspect.signature(takes[part]).parameters if p not in given]
         if not isinstance(values, dict):
@@ -243,29 +257,41 @@ def recipe(
                                  f"{'' if p.default is p.empty else f', for example {p.default!r}'}")
     return r
 
-# %% ../nbs/80_recipes.ipynb #4f279ebe
+# %% ../nbs/80_recipes.ipynb #17b82c1a
 def build_task(
     r:dict, # A recipe
     autoencoder:nn.Module=None, # Trained first stage, for a second stage
+    **parts:nn.Module # Parts that are there already, such as the `text_encoder` of a run that goes on
 )->Task: # Ready for the trainer
     "The thing that a recipe trains, with fresh weights."
-    takes = constructors(r['task'])
+    takes,task = constructors(r['task']), r['task']
     make = lambda part: build({'class': takes[part].__name__, 'args': r.get(part, {})})
-    if r['task'].endswith('-autoencoder'):
-        return AdversarialTask(autoencoder.requires_grad_(True) if autoencoder else make('autoencoder'),
-                               **r.get('loss', {}))
-    if autoencoder is None:
-        raise InputError(f"a {r['task']} recipe trains on the latents of an autoencoder; "
-                         "give --autoencoder PATH (a run of the first stage, or a hub name)")
-    if not isinstance(autoencoder, takes['model'].autoencoder_class):
-        raise InputError(f"the autoencoder is a {type(autoencoder).__name__}; "
-                         f"{r['task']} trains on one of {takes['model'].autoencoder_class.__name__}")
-    return takes['model'](autoencoder, make('denoiser'), make('diffusion'), **r.get('model', {}))
+    if task in first_stages:
+        return takes['loss'](autoencoder.requires_grad_(True) if autoencoder else make('autoencoder'),
+                             **r.get('loss', {}))
+    if takes_autoencoder(task):
+        if autoencoder is None:
+            raise InputError(f"a {task} recipe trains on the latents of an autoencoder; "
+                             "give --autoencoder PATH (a run of the first stage, or a hub name)")
+        if not isinstance(autoencoder, wanted := takes['model'].autoencoder_class):
+            names = ' or '.join(c.__name__ for c in (wanted if isinstance(wanted, tuple) else (wanted,)))
+            raise InputError(f"the autoencoder is a {type(autoencoder).__name__}; {task} trains on a {names}")
+    elif autoencoder is not None and not isinstance(autoencoder, takes['autoencoder']):
+        raise InputError(f"{task} needs no autoencoder; leave --autoencoder out")
+    denoiser = make('denoiser')
+    if 'text_encoder' in r: parts.setdefault('text_encoder', make('text_encoder'))
+    if 'text_encoder' in parts and 'null_text' in dict(denoiser.named_buffers()):
+        denoiser.null_text.copy_(parts['text_encoder'].null())
+    return takes['model'](autoencoder or make('autoencoder'), denoiser, make('diffusion'), **r.get('model', {}), **parts)
 
-# %% ../nbs/80_recipes.ipynb #1beb0dca
+# %% ../nbs/80_recipes.ipynb #0a4adac1
 def list_recipes()->str: # One line a recipe; those for published data sets share a line
     "What there is to train, for `vlatent_train --list`."
-    lines = [f"{name:14s} {r['task']:18s} {r['train']['steps']:>7,} steps, batch {r['train']['batch_size']:<3} {r['source']}"
-             for name,r in recipes.items() if name.rpartition('-')[2] not in published_data]
+    lines = [f"{name:18s} {r['task']:18s} {r['train']['steps']:>7,} steps, batch {r['train']['batch_size']:<3} {r['source']}"
+             for name,r in recipes.items() if not _on_published(name)]
     return '\n'.join([*lines, f"PVDM's also with {', '.join(f'-{s}' for s in published_data)} "
                               "for UCF-101 and SkyTimelapse as published, e.g. pvdm-l-ucf"])
+
+def _on_published(name):
+    base,_,suffix = name.rpartition('-')
+    return suffix in published_data and base in recipes

@@ -22,9 +22,9 @@ from .pvdm import *
 from .recipes import *
 
 # %% auto #0
-__all__ = ['changeable', 'open_data', 'open_autoencoder', 'new_run', 'resumable', 'settle_classes', 'prepare_run', 'inherit', 'begin', 'train', 'read_changes', 'vlatent_train', 'next_step', 'asked_processes', 'start_all']
+__all__ = ['changeable', 'open_data', 'open_autoencoder', 'new_run', 'resumable', 'settle_classes', 'fitting', 'prepare_run', 'inherit', 'begin', 'train', 'read_changes', 'vlatent_train', 'next_step', 'asked_processes', 'start_all']
 
-# %% ../nbs/81_train.ipynb #00ee1932
+# %% ../nbs/81_train.ipynb #c2e5b573
 def open_data(
     data:str, # A folder or list of videos, a folder of latents, or 'shapes' / 'shapes:1000' for that many built-in clips
     settings:dict, # Keywords of `VideoData`
@@ -41,7 +41,7 @@ def open_data(
                          **{k: v for k,v in settings.items() if k in ('frames','size','pairs')})
     if not str(data).strip(): raise InputError("--data is empty; give a folder of videos")
     if holds_latents(data):
-        if autoencoder is None: raise InputError(f"{data} holds latents; a first stage learns from videos")
+        if autoencoder is None: raise InputError(f"{data} holds latents; this recipe learns from videos")
         return LatentFolder(data, settings, autoencoder)
     kept = read_index(index) if index and index.exists() else None
     if kept is not None: # the order stays as it was; only what hung or killed a process is not tried again
@@ -53,7 +53,7 @@ def open_data(
     if progress: print(describe(ds.index), file=sys.stderr)
     return ds
 
-# %% ../nbs/81_train.ipynb #2efdd670
+# %% ../nbs/81_train.ipynb #4b9fffac
 def open_autoencoder(
     path:str|Path, # A run, its `autoencoder/` folder, or a hub name
 )->Part: # Frozen
@@ -63,12 +63,11 @@ def open_autoencoder(
     elif 'recipe' in read_json(folder/'config.json'):
         raise InputError(f"{path} has no autoencoder/ yet; its training has not saved a checkpoint")
     part = Part.from_pretrained(folder).requires_grad_(False)
-    kinds = {s.autoencoder_class for s in systems.values()}
-    if not isinstance(part, tuple(kinds)):
+    if not isinstance(part, tuple({c for c,_ in first_stages.values()})):
         raise InputError(f"{path} holds a {type(part).__name__}, which is no autoencoder")
     return part
 
-# %% ../nbs/81_train.ipynb #9ffeba4c
+# %% ../nbs/81_train.ipynb #a788e6d9
 def new_run(recipe_name, data, out, changes, autoencoder, classes, seed, dry_run=False)->dict:
     "Check what was asked for and return the new run's configuration; nothing is written yet."
     if not recipe_name: raise InputError(f"no recipe given; there are {', '.join(recipes)}")
@@ -79,12 +78,12 @@ def new_run(recipe_name, data, out, changes, autoencoder, classes, seed, dry_run
     if not dry_run and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty; "
                          "give another --out, or --resume to go on with it")
-    if not autoencoder and not r['task'].endswith('-autoencoder'):
+    if not autoencoder and takes_autoencoder(r['task']):
         raise InputError(f"a {r['task']} recipe trains on the latents of an autoencoder; "
                          "give --autoencoder PATH (a run of the first stage, or a hub name)")
     name = recipe_name if isinstance(recipe_name, str) else r['task']
     # a first stage that goes on from another
-    warm = bool(autoencoder) and r['task'].endswith('-autoencoder')
+    warm = bool(autoencoder) and r['task'] in first_stages
     return dict(recipe=r, name=name, warm=warm, data=str(data), seed=seed, by_class=classes,
                 command=shlex.join(sys.argv), versions=dict(vlatent=__version__, torch=torch.__version__))
 
@@ -116,10 +115,10 @@ def resumable(out, recipe_name, data, changes, autoencoder=None, classes=False, 
     config['recipe'] = recipe(r, changes)
     return config
 
-# %% ../nbs/81_train.ipynb #637c341c
+# %% ../nbs/81_train.ipynb #4682a1d9
 def settle_classes(r, ds, by_class):
     "Fit the denoiser's number of classes to the data's."
-    if r['task'].endswith('-autoencoder'): return
+    if r['task'] in first_stages: return
     have,want = len(ds.classes), r.get('denoiser', {}).get('classes', 0)
     if by_class and have<2:
         raise InputError(f"the data has {have} classes; "
@@ -129,12 +128,24 @@ def settle_classes(r, ds, by_class):
         raise InputError(f"the recipe has {want} classes but the data has {have}; "
                          "give --classes to take those of the data")
 
-# %% ../nbs/81_train.ipynb #2c9aa510
+# %% ../nbs/81_train.ipynb #7f21005b
+def fitting(
+    task, # What will be trained
+    ds, # On what
+):
+    "Refuse clips of another size or length than the model samples."
+    ae = getattr(task, 'autoencoder', None)
+    for what,key,told in (('size', 'data.size', lambda v: '×'.join(map(str, v))), ('frames', 'data.frames', str)):
+        have,want = getattr(ds, what, None), getattr(ae, what, None)
+        if None not in (have, want) and have!=want:
+            raise InputError(f"the data's clips have {what} {told(have)}, but the model makes {told(want)}; set {key}, or take another autoencoder")
+
+# %% ../nbs/81_train.ipynb #599c0122
 def prepare_run(config, out, resume, autoencoder, device, workers, compile, dry_run, progress):
     "The trainer of a run, its data, and how long the encoding of all data would take."
     r,seed = config['recipe'], config['seed']
-    first = r['task'].endswith('-autoencoder')
-    if resume: autoencoder = out/'start' if config.get('warm') else None if first else out
+    first = r['task'] in first_stages
+    if resume: autoencoder = out/'start' if config.get('warm') else out if takes_autoencoder(r['task']) else None
     ae = open_autoencoder(autoencoder) if autoencoder else None
     ds = open_data(config['data'], r['data'], out/'data.csv' if resume else None, progress, None if first else ae)
     settle_classes(r, ds, config['by_class'])
@@ -142,7 +153,9 @@ def prepare_run(config, out, resume, autoencoder, device, workers, compile, dry_
         raise InputError(f"{out}/autoencoder is not the one that this run was started with; put that one back")
     if ae and first: r['autoencoder'] = ae.config['args']
     torch.manual_seed(seed)
-    task,before = build_task(r, ae), 0.
+    kept = {'text_encoder': Part.from_pretrained(out, subfolder='text_encoder')} if resume and 'text_encoder' in r else {}
+    task,before = build_task(r, ae, **kept), 0.
+    fitting(task, ds)
     if isinstance(task, nn.Module): task.to(pick_device(device)) # also for encoding
     if r.get('cache') and not isinstance(ds, LatentFolder):
         if resume: ds = LatentData.load(out/'latents.safetensors', autoencoder=ae)
@@ -282,14 +295,16 @@ def vlatent_train(
         sys.exit(130)
     if main: print(run if dry_run else f"done: {run}. Look at {run/'samples'}, then: {next_step(run)}")
 
-# %% ../nbs/81_train.ipynb #8eb142b0
+# %% ../nbs/81_train.ipynb #68a1a54d
 def next_step(run:Path)->str:
     "The command that comes after a training."
     config = read_json(run/'config.json')
-    if not config['recipe']['task'].endswith('-autoencoder'): return f'vlatent_sample {run} --n 16'
-    system,_,rest = config['name'].partition('-ae')
-    names = [system+rest.removeprefix('-gan'), f"{system}-l{rest.removeprefix('-gan')}"]
-    return (f"vlatent_train {next((n for n in names if n in recipes), 'RECIPE')} "
+    task,name = config['recipe']['task'], config['name']
+    if task not in first_stages: return f'vlatent_sample {run} --n 16'
+    ends = lambda a,b: len(os.path.commonprefix([a, b])) + len(os.path.commonprefix([a[::-1], b[::-1]]))
+    fit = [n for n,r in recipes.items() if takes_autoencoder(r['task'])
+           and issubclass(first_stages[task][0], systems[r['task']].autoencoder_class)]
+    return (f"vlatent_train {max(fit, key=lambda n: ends(n, name), default='RECIPE')} "
             f"--data {config['data']} --autoencoder {run}")
 
 # %% ../nbs/81_train_many.ipynb #ae8f9fc9

@@ -152,7 +152,7 @@ def reconstruction(
         return p._replace(x0=x0, eps=eps_from_x0(z, abar, x0))
     return guided
 
-# %% ../nbs/21_vdm.ipynb #c8209c1a
+# %% ../nbs/21_vdm.ipynb #8770927a
 class VDM(LatentVideoModel, system='vdm'):
     "Video diffusion on pixels (arXiv 2204.03458)."
     sampling = dict(sampler='ddpm', steps=None, eta=0., spacing='continuous', guidance=1.,
@@ -168,6 +168,7 @@ class VDM(LatentVideoModel, system='vdm'):
         focus:float=0., # Share of rows trained as if all their frames were pictures
         label_drop:float=.1, # Share of rows that lose their class; as many lose their text
         sampling:dict=None, # Changes to the settings above
+        **parts:nn.Module # More parts, such as `text_encoder`
     ):
         past = autoencoder.frames//2 if past is None else past
         if not 0<past<autoencoder.frames:
@@ -176,16 +177,11 @@ class VDM(LatentVideoModel, system='vdm'):
         if images<0 or not 0<=focus<=1:
             raise InputError(f"images={images}, focus={focus}; images is a number of frames from 0, "
                              "focus a share from 0 to 1")
-        super().__init__(autoencoder, denoiser, diffusion, label_drop, sampling)
+        super().__init__(autoencoder, denoiser, diffusion, label_drop, sampling, **parts)
         self.past,self.images,self.focus = past, images, focus
 
     def latents(self, batch, draws):
         z0,cond = super().latents(batch, draws)
-        for name in ('fps','text','text_mask'):
-            if name in self.denoiser.conds and batch.get(name) is not None:
-                cond[name] = batch[name].to(self.device)
-        if 'text' in cond:
-            cond['text'] = cond['text']*(draws.uniform()>=self.label_drop)[:,None,None]
         if self.focus: cond['focus'] = draws.uniform()<self.focus
         if self.images:
             z0,cond['images'] = torch.cat([z0, self.pictures(batch, z0, draws)], dim=2), self.images
