@@ -290,10 +290,10 @@ class VideoData:
                     fps=torch.tensor(clip_speed(self.stride, self.fps, row.fps)),
                     **({'caption': row.caption} if self.captions else {}))
 
-# %% ../nbs/03_data.ipynb #fe91e269
+# %% ../nbs/03_data.ipynb #54a9f9d9
 class ShapeData:
     "Clips of moving shapes."
-    classes,root = class_names,None
+    classes,root,captions = class_names,None,True
     def __init__(self,
         n:int, # How many clips
         frames:int=16, # Frames of a clip
@@ -317,12 +317,13 @@ class ShapeData:
     def get(self,
         i:int, # Which clip
         generator:torch.Generator=None, # Not used: a clip of shapes has no other part to choose
-    )->dict: # `video (3 t h w)`, `label`, `padded`, `fps`
+    )->dict: # `video (3 t h w)`, `label`, `padded`, `fps`, `caption`
         "Clip `i`."
         if self.clips is None:
             parts = [make_clips(min(64, self.n-at), self.frames*(1+self.pairs), self.size[0], self.seed, first=at) for at in range(0, self.n, 64)]
             self.clips,self.labels = torch.stack([to_bytes(v) for vs,_ in parts for v in vs]),torch.cat([l for _,l in parts])
-        return dict(video=from_bytes(self.clips[i]), label=self.labels[i], padded=torch.tensor(False), fps=torch.tensor(8.)) # as `write_shapes` writes them
+        return dict(video=from_bytes(self.clips[i]), label=self.labels[i], padded=torch.tensor(False), fps=torch.tensor(8.), # as `write_shapes` writes them
+                    caption='a {} moving along a {} line'.format(*class_names[self.labels[i]].split('-')))
 
 # %% ../nbs/03_data.ipynb #e61d6852
 def collate(

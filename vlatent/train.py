@@ -22,7 +22,7 @@ from .pvdm import *
 from .recipes import *
 
 # %% auto #0
-__all__ = ['changeable', 'open_data', 'open_autoencoder', 'new_run', 'resumable', 'settle_classes', 'fitting', 'prepare_run', 'inherit', 'begin', 'train', 'read_changes', 'vlatent_train', 'next_step', 'asked_processes', 'start_all']
+__all__ = ['changeable', 'open_data', 'open_autoencoder', 'new_run', 'resumable', 'settle_classes', 'settle_texts', 'start_from', 'fitting', 'prepare_run', 'inherit', 'begin', 'train', 'read_changes', 'vlatent_train', 'next_step', 'asked_processes', 'start_all']
 
 # %% ../nbs/81_train.ipynb #c2e5b573
 def open_data(
@@ -67,8 +67,8 @@ def open_autoencoder(
         raise InputError(f"{path} holds a {type(part).__name__}, which is no autoencoder")
     return part
 
-# %% ../nbs/81_train.ipynb #a788e6d9
-def new_run(recipe_name, data, out, changes, autoencoder, classes, seed, dry_run=False)->dict:
+# %% ../nbs/81_train.ipynb #164d37f1
+def new_run(recipe_name, data, out, changes, autoencoder, classes, seed, dry_run=False, init=None)->dict:
     "Check what was asked for and return the new run's configuration; nothing is written yet."
     if not recipe_name: raise InputError(f"no recipe given; there are {', '.join(recipes)}")
     if not data:
@@ -84,7 +84,8 @@ def new_run(recipe_name, data, out, changes, autoencoder, classes, seed, dry_run
     name = recipe_name if isinstance(recipe_name, str) else r['task']
     # a first stage that goes on from another
     warm = bool(autoencoder) and r['task'] in first_stages
-    return dict(recipe=r, name=name, warm=warm, data=str(data), seed=seed, by_class=classes,
+    if init and r['task'] in first_stages: raise InputError("--init is for a denoiser; a first stage goes on from --autoencoder")
+    return dict(recipe=r, name=name, warm=warm, data=str(data), seed=seed, by_class=classes, **({'init': str(init)} if init else {}),
                 command=shlex.join(sys.argv), versions=dict(vlatent=__version__, torch=torch.__version__))
 
 # %% ../nbs/81_train.ipynb #2a569b1c
@@ -128,6 +129,29 @@ def settle_classes(r, ds, by_class):
         raise InputError(f"the recipe has {want} classes but the data has {have}; "
                          "give --classes to take those of the data")
 
+# %% ../nbs/81_train.ipynb #10c21de6
+def settle_texts(r, ds):
+    "Refuse data without captions where the recipe reads them."
+    have = 'caption' in ds.index if getattr(ds, 'index', None) is not None else getattr(ds, 'captions', None)
+    if 'text_encoder' in r and not have:
+        raise InputError("the recipe reads captions but the data has none; give a list file with a column caption")
+
+# %% ../nbs/81_train.ipynb #f350a3e6
+def start_from(
+    denoiser:Part, # Gets the weights
+    path:str|Path, # A run, its `denoiser/` or a hub name; for LAVITA also a file of DiT
+):
+    "Begin with weights that were trained before."
+    kind = type(denoiser).__name__
+    if Path(path).is_file():
+        if not hasattr(denoiser, 'init_from_dit'):
+            raise InputError(f"--init {path}: a {kind} starts from a run; vlatent_convert makes one of a file")
+        return denoiser.init_from_dit(str(path))
+    folder = find_folder(path)
+    part = Part.from_pretrained(folder/'denoiser' if (folder/'denoiser/config.json').exists() else folder)
+    if type(part) is not type(denoiser): raise InputError(f"--init {path} holds a {type(part).__name__}, not a {kind}")
+    load_state(denoiser, part.state_dict(), f'the {kind} in {path}')
+
 # %% ../nbs/81_train.ipynb #7f21005b
 def fitting(
     task, # What will be trained
@@ -140,7 +164,7 @@ def fitting(
         if None not in (have, want) and have!=want:
             raise InputError(f"the data's clips have {what} {told(have)}, but the model makes {told(want)}; set {key}, or take another autoencoder")
 
-# %% ../nbs/81_train.ipynb #599c0122
+# %% ../nbs/81_train.ipynb #347e478b
 def prepare_run(config, out, resume, autoencoder, device, workers, compile, dry_run, progress):
     "The trainer of a run, its data, and how long the encoding of all data would take."
     r,seed = config['recipe'], config['seed']
@@ -149,6 +173,7 @@ def prepare_run(config, out, resume, autoencoder, device, workers, compile, dry_
     ae = open_autoencoder(autoencoder) if autoencoder else None
     ds = open_data(config['data'], r['data'], out/'data.csv' if resume else None, progress, None if first else ae)
     settle_classes(r, ds, config['by_class'])
+    settle_texts(r, ds)
     if resume and ae and not first and (known := config['hashes'].get('autoencoder')) and known!=fingerprint(ae):
         raise InputError(f"{out}/autoencoder is not the one that this run was started with; put that one back")
     if ae and first: r['autoencoder'] = ae.config['args']
@@ -156,6 +181,7 @@ def prepare_run(config, out, resume, autoencoder, device, workers, compile, dry_
     kept = {'text_encoder': Part.from_pretrained(out, subfolder='text_encoder')} if resume and 'text_encoder' in r else {}
     task,before = build_task(r, ae, **kept), 0.
     fitting(task, ds)
+    if config.get('init') and not (resume and newest_checkpoint(out)): start_from(task.denoiser, config['init'])
     if isinstance(task, nn.Module): task.to(pick_device(device)) # also for encoding
     if r.get('cache') and not isinstance(ds, LatentFolder):
         if resume: ds = LatentData.load(out/'latents.safetensors', autoencoder=ae)
@@ -209,13 +235,14 @@ def begin(
         write_json(tmp/'config.json',
                    {**own, **config, 'classes': list(videos.classes), 'hashes': hashes})
 
-# %% ../nbs/81_train.ipynb #5fdf32e0
+# %% ../nbs/81_train.ipynb #04802b05
 def train(
     recipe_name:str|dict=None, # A name of `recipes`, or a recipe; not needed to resume
     data:str=None, # Folder of videos or of latents, a list file, or 'shapes'; not needed to resume
     out:str='runs/run', # Run directory
     changes:dict=None, # Single values of the recipe, as `{'train.lr': 1e-4}`
     autoencoder:str=None, # Trained first stage, for a second stage; that of a folder of latents may be left out
+    init:str=None, # Weights from which the denoiser starts, see `start_from`
     classes:bool=False, # Condition on the sub-folders of the data
     resume:bool=False, # Go on from the newest whole checkpoint
     seed:int=0, # Of everything random
@@ -233,7 +260,7 @@ def train(
     if not autoencoder and not resume and data and holds_latents(data) and (Path(data)/'autoencoder').is_dir():
         autoencoder = Path(data)/'autoencoder'
     config = (resumable(out, recipe_name, data, changes, autoencoder, classes, seed) if resume else
-              new_run(recipe_name, data, out, changes, autoencoder, classes, seed, dry_run))
+              new_run(recipe_name, data, out, changes, autoencoder, classes, seed, dry_run, init))
     at = resume_point(out) if resume else None
     trainer,before = prepare_run(config, out, resume, autoencoder, device, workers, compile, dry_run, progress)
     if at: trainer.load(at)
@@ -265,13 +292,14 @@ def read_changes(
             changes[key] = {'None': None, 'True': True, 'False': False}.get(value, value)
     return changes
 
-# %% ../nbs/81_train.ipynb #e64932a5
+# %% ../nbs/81_train.ipynb #ca72572c
 @command
 def vlatent_train(
     recipe:Param("What to train (--list shows all)", str, nargs='?', opt=False)=None,
     data:str=None, # Videos: a folder, a list file, 'shapes:1000' (built-in clips); or a folder of latents
     out:str=None, # Run directory; left out: runs/RECIPE
     autoencoder:str=None, # Trained first stage: a run, its autoencoder/ or a hub name
+    init:str=None, # Weights from which the denoiser starts: a run; for LAVITA also a file of DiT
     classes:bool=False, # Condition on the classes of the data
     set:Param("A value of the recipe, e.g. --set train.lr=3e-4; may be repeated", str, action='append')=None,
     resume:bool=False, # Go on with the run at --out
@@ -287,7 +315,7 @@ def vlatent_train(
     if list: return print(list_recipes())
     if resume and not out: raise InputError("--resume goes on with a run; give its --out")
     out = out or f'runs/{recipe}'
-    run = train(recipe, data, out, read_changes(set), autoencoder, classes, resume, seed, precision, device, workers,
+    run = train(recipe, data, out, read_changes(set), autoencoder, init, classes, resume, seed, precision, device, workers,
                 compile, dry_run)
     main = int(os.environ.get('RANK', 0))==0
     if run is None:
