@@ -650,7 +650,7 @@ from .model import LatentVideoModel
 from .samplers import sampler
 from .vqgan3d import VQGAN3d
 
-# %% ../nbs/52_lavita.ipynb #c3442c9b
+# %% ../nbs/52_lavita.ipynb #4b5e750d
 def other_frames(
     draws, # Random numbers of the step
     n:int, # Clips of the batch
@@ -658,7 +658,7 @@ def other_frames(
     k:int, # How many to choose for each
 )->tuple: # Which clip, and which frame of it, each `(n k)`
     "Frames of other clips of a batch."
-    if n<2: raise InputError("pictures come from the other clips of a batch, and there is only one; take larger batches, or images=0")
+    if n<2: raise InputError("pictures come from the other clips of a batch, and there is only one; take larger batches (or cut them into fewer pieces), or images=0")
     clip,frame = torch.stack([draws.uniform() for _ in range(2*k)], dim=1).chunk(2, dim=1)
     clip = (torch.arange(n, device=clip.device)[:,None] + 1 + (clip*(n-1)).long()) % n
     return clip,(frame*frames).long()

@@ -112,7 +112,7 @@ def train_step(self:Trainer,
         if name not in self.taken: self.take_turn(name, batch)
     self.step,self.taken = self.step+1, []
 
-# %% ../nbs/81_the_loop.ipynb #23079f69
+# %% ../nbs/81_the_loop.ipynb #a1a9e74f
 @patch
 def take_turn(self:Trainer,
     name:str, # Whose turn it is
@@ -130,7 +130,7 @@ def take_turn(self:Trainer,
             scaler.scale(loss/s.accumulate).backward()
         notes.append((loss.detach(), logs))
     for o in self.optimisers[name]: scaler.unscale_(o)
-    limits = [([*ps], norm) for ps,norm in self.task.limits(name, s.clip)] or [([*self.task.parts[name].parameters()], None)]
+    limits = [([*ps], norm) for ps,norm in self.task.limits(name, s.clip if self.step>=s.clip_from else None)] or [([*self.task.parts[name].parameters()], None)]
     norms = [nn.utils.get_total_norm([p.grad for p in ps if p.grad is not None]) for ps,_ in limits]
     finite = self.guard(name, batch, torch.stack([loss for loss,_ in notes]), norms)
     for (ps,most),norm in zip(limits, norms):

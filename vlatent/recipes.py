@@ -19,9 +19,9 @@ from .text import TextEncoder
 from .pvdm import *
 
 # %% auto #0
-__all__ = ['pvdm_train', 'pvdm_data', 'recipes', 'ae_train', 'ae_data', 'published_data', 'small_ae', 'small_unet', 'small_data', 'small_train', 'first_stages', 'Settings', 'latents_for', 'takes_autoencoder', 'constructors', 'fits', 'recipe', 'same_text', 'build_task', 'list_recipes', 'first_stages', 'tats_ae', 'tats_loss', 'tats_data', 'tats_train', 'recipes', 'ddpm_linear', 'vqvdm_train', 'tiny_train', 'recipes', 'first_stages', 'lavita_sizes', 'lavita_diffusion', 'lavita_train', 'lavita_data', 'lavita_on', 'recipes', 'lavita_net']
+__all__ = ['pvdm_train', 'pvdm_data', 'recipes', 'ae_train', 'ae_data', 'published_data', 'small_ae', 'small_unet', 'small_data', 'small_train', 'first_stages', 'families', 'Settings', 'latents_for', 'takes_autoencoder', 'constructors', 'fits', 'recipe', 'same_text', 'build_task', 'list_recipes', 'first_stages', 'tats_ae', 'tats_loss', 'tats_data', 'tats_train', 'recipes', 'ddpm_linear', 'vqvdm_train', 'tiny_train', 'recipes', 'first_stages', 'lavita_sizes', 'lavita_diffusion', 'lavita_train', 'lavita_data', 'lavita_on', 'recipes', 'lavita_net']
 
-# %% ../nbs/80_recipes.ipynb #e90f14f9
+# %% ../nbs/80_recipes.ipynb #383a6d05
 @dataclass
 class Settings:
     "How to train: the `train` part of a recipe."
@@ -36,6 +36,7 @@ class Settings:
     warmup_from:float=None # Factor of the rate at step 0; None: one part of `warmup` steps + 1
     final:float=1. # Factor of the rate at the end of the cosine; 1: constant
     clip:float=None # Largest norm of a part's gradient
+    clip_from:int=0 # Step from which that holds
     accumulate:int=1 # Pieces into which a batch is cut, to save memory
     recompute:bool=False # Compute activations again in the backward pass, to save memory
     precision:str='no' # 'no' (float32), 'bf16', or 'fp16' on a GPU
@@ -58,6 +59,7 @@ class Settings:
                              ('muon_lr', lambda v: v>0, 'a number above 0'),
                              ('warmup', lambda v: v>=0, 'a share of the steps, or their number'),
                              ('weight_decay', lambda v: v>=0, 'a number from 0'),
+                             ('clip_from', lambda v: v==int(v)>=0, 'a whole number from 0'),
                              ('final', lambda v: 0<=v<=1, 'a number from 0 to 1')):
             if not number(v:=getattr(self, k)) or not ok(v):
                 raise InputError(f"train.{k}={v!r}; it takes {allowed}")
@@ -160,7 +162,7 @@ recipes |= {
         train=dict(steps=20, batch_size=4, lr=2e-3, ema=.9, log_every=5, save_every=10, show_every=20),
         source='tests')}
 
-# %% ../nbs/80_recipes.ipynb #22ce6b59
+# %% ../nbs/80_recipes.ipynb #9ff72a9d
 def latents_for(
     task:LatentVideoModel, # Its autoencoder encodes
     ds, # Videos
@@ -177,12 +179,14 @@ def latents_for(
         ae.fit_range(cached.tensors['latent'])
         for k in ('latent','context','shifted'):
             if k in cached.tensors: cached.tensors[k] = ae.ranged(cached.tensors[k])
+            if f'{k}_std' in cached.tensors: cached.tensors[f'{k}_std'] = cached.tensors[f'{k}_std']*ae.scale.cpu()
     cached.videos = ds
     return cached
 
-# %% ../nbs/80_recipes.ipynb #6763e431
+# %% ../nbs/80_recipes.ipynb #7d676d6d
 first_stages = { # task → the autoencoder, and what trains it
     'pvdm-autoencoder': (TriplaneAutoencoder, AdversarialTask)}
+families = {} # beginning of the names of many recipes → how they are put together
 
 # %% ../nbs/80_recipes.ipynb #644464fa
 def takes_autoencoder(
@@ -221,14 +225,20 @@ def fits(
         isinstance(value, kinds[k]) and (k=='bool' or not isinstance(value, bool))
         for k in names if k in kinds)
 
-# %% ../nbs/80_recipes.ipynb #eb3aa414
+# %% ../nbs/80_recipes.ipynb #18182721
+def _single():
+    "Names of recipes, but those that follow from others."
+    derived = lambda base,_,suffix: suffix in published_data and base in recipes
+    return [n for n in recipes if not derived(*n.rpartition('-')) and not n.startswith(tuple(families))]
+
+# %% ../nbs/80_recipes.ipynb #f4817ca7
 def recipe(
     name:str|dict, # One of `recipes`, or a recipe of your own
     changes:dict=None, # Single values, as `{'train.lr': 1e-4}`
 )->dict: # A copy
     "The recipe called `name`, with `changes`; unknown keys raise."
     if isinstance(name, str) and name not in recipes:
-        raise InputError(f"no recipe {name!r}; there are {', '.join(recipes)}")
+        raise InputError(f"no recipe {name!r}; there are {', '.join([*_single(), *families.values()])}")
     r = deepcopy(recipes[name] if isinstance(name, str) else name)
     takes = constructors(r.get('task', ''))
     for key,value in (changes or {}).items():
@@ -296,17 +306,13 @@ def build_task(
         if name.endswith('null_text'): table.copy_(parts['text_encoder'].null())
     return takes['model'](autoencoder or make('autoencoder'), denoiser, make('diffusion'), **r.get('model', {}), **parts)
 
-# %% ../nbs/80_recipes.ipynb #0a4adac1
+# %% ../nbs/80_recipes.ipynb #a48b9cef
 def list_recipes()->str: # One line a recipe; those for published data sets share a line
     "What there is to train, for `vlatent_train --list`."
     lines = [f"{name:18s} {r['task']:18s} {r['train']['steps']:>7,} steps, batch {r['train']['batch_size']:<3} {r['source']}"
-             for name,r in recipes.items() if not _on_published(name)]
-    return '\n'.join([*lines, f"PVDM's also with {', '.join(f'-{s}' for s in published_data)} "
+             for name,r in recipes.items() if name in _single()]
+    return '\n'.join([*lines, *families.values(), f"PVDM's also with {', '.join(f'-{s}' for s in published_data)} "
                               "for UCF-101 and SkyTimelapse as published, e.g. pvdm-l-ucf"])
-
-def _on_published(name):
-    base,_,suffix = name.rpartition('-')
-    return suffix in published_data and base in recipes
 
 # %% ../nbs/80_recipes_3d.ipynb #f0f2f17e
 from .vdm import *
@@ -432,18 +438,18 @@ def lavita_net(
     net = dict(lavita_sizes[size], patch=patch)
     return net if variant==2 else {**net, 'variant': variant, 'depth': net['depth'] if variant==1 else round(net['depth']*18/22)}
 
-# %% ../nbs/80_recipes_lavita.ipynb #bc317be2
+# %% ../nbs/80_recipes_lavita.ipynb #cc0e7b69
 lavita_diffusion = dict(beta_start=1e-4, beta_end=.02, schedule='linear', variance='learned')
 lavita_train = dict(steps=150_000, batch_size=40, lr=1e-4, weight_decay=0., clip=.1, ema=.9999,
                     log_every=100, save_every=10_000, show_every=10_000)
 lavita_data = dict(size=256, frames=16, stride=3, rule='latte', flip=True)
 lavita_on = { # suffix → data, changes to the network, to the training; source: configs of the released code
-    '-ffs':    (dict(layout='faceforensics', split='train', classes=False), {}, {}),
-    '-sky':    (dict(layout='sky', split='train', classes=False, rule='latte-frames', flip=False), {}, {}),
-    '-ucf101': (dict(layout='ucf101', split='all'), dict(classes=101), {}),
-    '-taichi': (dict(layout='taichi', split='train', classes=False, rule='latte-frames'), {}, dict(clip=None))}
+    '-ffs':    (dict(layout='faceforensics', split='train', classes=False), {}, dict(clip_from=20_000)),
+    '-sky':    (dict(layout='sky', split='train', classes=False, rule='latte-frames', flip=False), {}, dict(clip_from=20_000)),
+    '-ucf101': (dict(layout='ucf101', split='all'), dict(classes=101), dict(clip_from=100_000)),
+    '-taichi': (dict(layout='taichi', split='train', classes=False, rule='latte-frames'), {}, dict(clip_from=500_000))}
 
-# %% ../nbs/80_recipes_lavita.ipynb #c28fee4a
+# %% ../nbs/80_recipes_lavita.ipynb #4d206bc2
 for size in lavita_sizes:
     for patch in (2,4,8):
         for v in variants:
@@ -452,11 +458,20 @@ for size in lavita_sizes:
                 recipes[name] = dict(task='lavita', denoiser={**lavita_net(size, patch, v), **net}, diffusion=lavita_diffusion,
                     data={**lavita_data, **data}, train={**lavita_train, **train}, source='released code; variants 1, 3, 4: the paper')
                 recipes[f'{name}+img'] = {**recipes[name], 'model': dict(images=8), 'train': {**lavita_train, **train, 'batch_size': 32}}
+                if suffix=='-ffs': recipes[f'{name}+img']['train']['clip_from'] = 500_000
+families['lavita-'] = 'lavita-{xl,l,b,s}{2,4,8}, then maybe -v1, -v3 or -v4, then maybe -ffs, -sky, -ucf101 or -taichi, then maybe +img for pictures beside the clips; lavita-xl2-text'
 
-# %% ../nbs/80_recipes_lavita.ipynb #797a22e0
+# %% ../nbs/80_recipes_lavita.ipynb #9dd3fa2f
+recipes['lavita-xl2-text'] = dict(task='lavita', denoiser={**lavita_net('xl', 2), 'text': (1,768)}, diffusion=lavita_diffusion,
+    text_encoder=dict(path='openai/clip-vit-large-patch14', output='pooled'), data=lavita_data, train=lavita_train,
+    model=dict(sampling=dict(guidance=7.5)), source='the paper, section 4.5; sizes as the rest')
+
+# %% ../nbs/80_recipes_lavita.ipynb #8d565130
 recipes |= {
     'tiny-lavita': dict(task='lavita',
         denoiser=dict(size=4, frames=4, patch=1, width=32, depth=2, heads=2, classes=9),
         diffusion=lavita_diffusion, model=dict(images=2, sampling=dict(steps=4, guidance=2.)),
         data=dict(size=16, frames=4),
         train=dict(steps=20, batch_size=4, lr=2e-3, ema=.9, log_every=5, save_every=10, show_every=20), source='tests')}
+recipes['tiny-lavita-text'] = {**recipes['tiny-lavita'], 'text_encoder': dict(output='pooled'), 'model': dict(sampling=dict(steps=4)),
+    'denoiser': dict(size=4, frames=4, patch=1, width=32, depth=2, heads=2, text=(1,32))} # --set text_encoder.path=FOLDER

@@ -13,7 +13,7 @@ from .core import *
 from .layers import attend, rename, rotate
 
 # %% auto #0
-__all__ = ['block_names', 'on_frames', 'widened', 'CastConv2d', 'CastLinear', 'sinusoid', 'ClipNorm', 'FrameBlock', 'reshaped', 'in_pieces', 'LinearAttention', 'PositionBias', 'turns', 'turned', 'frame_mask', 'Frames', 'AxisAttention', 'SpaceTimeBlock', 'Resample', 'Level', 'SpaceTimeUNet', 'UNet3d', 'unet3d_names', 'official_unet3d']
+__all__ = ['block_names', 'on_frames', 'widened', 'CastConv2d', 'CastLinear', 'in_pieces', 'sinusoid', 'ClipNorm', 'FrameBlock', 'reshaped', 'LinearAttention', 'PositionBias', 'turns', 'turned', 'frame_mask', 'Frames', 'AxisAttention', 'SpaceTimeBlock', 'Resample', 'Level', 'SpaceTimeUNet', 'UNet3d', 'unet3d_names', 'official_unet3d']
 
 # %% ../nbs/20_space_and_time.ipynb #0536bf88
 def on_frames(
@@ -43,94 +43,6 @@ class CastLinear(nn.Linear):
     def forward(self, x):
         return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
-# %% ../nbs/20_space_and_time.ipynb #92809b1e
-def sinusoid(
-    v:Tensor, # Diffusion times, or frames a second `(b)`
-    width:int, # Of the embedding, even
-)->Tensor: # `(b, width)` float32, sines first
-    "Sinusoidal embedding with wavelengths from 2π to 20000π."
-    half = width//2
-    k = torch.arange(half, device=v.device, dtype=torch.float32)
-    freqs = torch.exp(-math.log(1e4)/(half-1)*k)
-    angles = v.float()[:,None]*freqs
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-# %% ../nbs/20_space_and_time.ipynb #13c40eab
-class ClipNorm(nn.Module):
-    "Norm of clips `(b t h w c)`."
-    def __init__(self,
-        c:int, # Channels
-        kind:str='group', # 'group': over clip and groups of channels; 'rms', 'layer': over those of a pixel
-        groups:int=8, # Of 'group'
-    ):
-        super().__init__()
-        if kind not in ('group','rms','layer'):
-            raise InputError(f"norm={kind!r}; there are group, rms and layer")
-        if kind=='group' and c%groups:
-            raise InputError(f"{c} channels do not split into {groups} groups; "
-                             "choose a width that does")
-        self.kind,self.groups = kind,groups
-        self.weight = nn.Parameter(torch.ones(c))
-        self.bias = nn.Parameter(torch.zeros(c)) if kind=='group' else None
-
-    def forward(self, x, images=0):
-        wide = torch.promote_types(x.dtype, self.weight.dtype)
-        weight,bias = (p if p is None else p.to(wide) for p in (self.weight,self.bias))
-        if self.kind=='rms': return F.rms_norm(x, weight.shape, weight, 1e-24)
-        if self.kind=='layer': return F.layer_norm(x, weight.shape, weight)
-        if images:
-            video,pictures = x.split([x.shape[1]-images, images], dim=1)
-            pictures = self(rearrange(pictures, 'b k h w c -> (b k) 1 h w c'))
-            pictures = rearrange(pictures, '(b k) 1 h w c -> b k h w c', k=images)
-            return torch.cat([self(video), pictures], dim=1)
-        x,t = rearrange(x, 'b t h w c -> b c (t h) w'), x.shape[1]
-        y = F.group_norm(x, self.groups, weight, bias)
-        return rearrange(y, 'b c (t h) w -> b t h w c', t=t)
-
-# %% ../nbs/20_space_and_time.ipynb #c2241e15
-class FrameBlock(nn.Module):
-    "Residual block of frame-wise convolutions: `(b t h w c)` and an embedding to `(b t h w out)`."
-    def __init__(self,
-        c:int, # Channels in
-        out:int, # Channels out
-        emb:int=None, # Width of the embedding; `None`: takes none
-        norm:str='group', # 'group' or 'rms'
-        groups:int=8, # Of the group norm
-        wide:bool=False, # Whether products stay in float32 when the weights are halves
-    ):
-        super().__init__()
-        self.wide,self.film = wide, nn.Linear(emb, 2*out) if emb else None
-        self.conv1,self.norm1 = CastConv2d(c, out, 3, padding=1), ClipNorm(out, norm, groups)
-        self.conv2,self.norm2 = CastConv2d(out, out, 3, padding=1), ClipNorm(out, norm, groups)
-        self.skip = nn.Identity() if c==out else CastLinear(c, out)
-
-    def forward(self, x, emb=None, images=0):
-        dtype = x.dtype if self.wide else self.conv1.weight.dtype
-        rounded = x.to(dtype)
-        h = self.norm1(widened(on_frames(self.conv1, rounded)), images)
-        if self.film is not None:
-            film = widened(self.film(F.silu(emb)))
-            scale,shift = rearrange(film, 'b (two c) -> two b 1 1 1 c', two=2)
-            h = torch.addcmul(shift, h, 1+scale)
-        h = self.norm2(widened(on_frames(self.conv2, F.silu(h).to(dtype))), images)
-        return F.silu(h) + (x if isinstance(self.skip, nn.Identity) else self.skip(rounded))
-
-# %% ../nbs/20_space_and_time.ipynb #4fd0a003
-block_names = {'film': 'mlp.1', 'conv1': 'block1.proj', 'norm1': 'block1.norm', 'skip': 'res_conv',
-               'conv2': 'block2.proj', 'norm2': 'block2.norm'} # `FrameBlock` → official
-
-def reshaped(
-    module:nn.Module, # Gives the shapes
-    state:dict, # Official tensors under our module names
-)->dict: # The same, ready for `load_state`
-    "Drop or add axes of length one, and call γ a weight."
-    own,out = module.state_dict(), {}
-    for k,v in state.items():
-        k = k.removesuffix('gamma')+'weight' if k.endswith('.gamma') else k
-        fits = k in own and v.squeeze().shape==own[k].squeeze().shape
-        out[k] = v.reshape(own[k].shape) if fits else v
-    return out
-
 # %% ../nbs/20_space_and_time.ipynb #698326b4
 def in_pieces(
     fn, # Maps pieces of clips `(b t h w c)`, and of `more`, on their own
@@ -148,7 +60,125 @@ def in_pieces(
     cuts = zip(*(a.split(rows, dim) if a.shape[dim]>1 else [a]*-(-n//rows) for a in (x, *more)))
     return torch.cat([in_pieces(fn, a, size//x[...,0].numel(), dims[1:], *rest, limit=limit) for a,*rest in cuts], dim)
 
-# %% ../nbs/20_space_and_time.ipynb #1f88164a
+# %% ../nbs/20_space_and_time.ipynb #92809b1e
+def sinusoid(
+    v:Tensor, # Diffusion times, or frames a second `(b)`
+    width:int, # Of the embedding, even
+)->Tensor: # `(b, width)` float32, sines first
+    "Sinusoidal embedding with wavelengths from 2π to 20000π."
+    half = width//2
+    k = torch.arange(half, device=v.device, dtype=torch.float32)
+    freqs = torch.exp(-math.log(1e4)/(half-1)*k)
+    angles = v.float()[:,None]*freqs
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+# %% ../nbs/20_space_and_time.ipynb #fb24b8c9
+class ClipNorm(nn.Module):
+    "Norm of clips `(b t h w c)`."
+    def __init__(self,
+        c:int, # Channels
+        kind:str='group', # 'group': over clip and groups of channels; 'rms', 'layer': over those of a pixel
+        groups:int=8, # Of 'group'
+    ):
+        super().__init__()
+        if kind not in ('group','rms','layer'):
+            raise InputError(f"norm={kind!r}; there are group, rms and layer")
+        if kind=='group' and c%groups:
+            raise InputError(f"{c} channels do not split into {groups} groups; "
+                             "choose a width that does")
+        self.kind,self.groups = kind,groups
+        self.weight = nn.Parameter(torch.ones(c))
+        self.bias = nn.Parameter(torch.zeros(c)) if kind=='group' else None
+
+    def coefficients(self,
+        x:Tensor, # Clips `(b t h w c)`
+        images:int=0, # The last so many frames are pictures
+    )->tuple: # a and b, each `(b t 1 1 c)` or `(b 1 1 1 c)`, float32 at least
+        "What a group norm multiplies each channel by, and what it adds then."
+        def moments(x):
+            x = widened(x)
+            return torch.stack([x.mean((2,3)), x.square().mean((2,3))], dim=2)[:,:,:,None]
+        m = in_pieces(moments, x, x.shape[-1], (0,1))
+        m = rearrange(m, 'b t two 1 (g c) -> two b t g c', g=self.groups).mean(-1, keepdim=True)
+        video,pictures = m.split([m.shape[2]-images, images], dim=2)
+        video = video.mean(2, keepdim=True)
+        if images: video = torch.cat([video.expand(-1, -1, m.shape[2]-images, -1, -1), pictures], dim=2)
+        mean,square = video
+        gain,shift = (rearrange(widened(p), '(g c) -> g c', g=self.groups) for p in (self.weight,self.bias))
+        a = gain*((square-mean**2).clamp(min=0)+1e-5).rsqrt()
+        return tuple(rearrange(v, 'b t g c -> b t 1 1 (g c)') for v in (a, shift-mean*a))
+
+    def forward(self, x, images=0):
+        if self.kind=='group':
+            a,b = self.coefficients(x, images)
+            return torch.addcmul(b, widened(x), a).to(x.dtype)
+        weight = self.weight.to(torch.promote_types(x.dtype, self.weight.dtype))
+        if self.kind=='rms': return F.rms_norm(x, weight.shape, weight, 1e-24)
+        return F.layer_norm(x, weight.shape, weight)
+
+    def act(self,
+        x:Tensor, # Clips `(b t h w c)`; without gradients they are overwritten
+        images:int=0, # The last so many frames are pictures
+        film:tuple=None, # Scale, to which 1 is added, and shift after the norm, each `(b 1 1 1 c)`
+        dtype:torch.dtype=None, # Of the result; `None`: float32 at least
+        plus:Tensor=None, # Added at the end, `x`'s shape
+    )->Tensor: # Clips `(b t h w c)`
+        "SiLU of the norm, in the memory of `x` if nothing has to be kept for gradients."
+        group,free,linear = self.kind=='group', not torch.is_grad_enabled(), ()
+        y = widened(x)
+        if group: linear = self.coefficients(x, images)
+        else: y = self(y)
+        if film is not None:
+            scale,shift = 1+film[0], film[1]
+            linear = (linear[0]*scale, linear[1]*scale+shift) if group else (scale, shift)
+        if linear: y = torch.addcmul(linear[1], y, linear[0], out=y if free else None)
+        y = F.silu(y, inplace=free)
+        if plus is not None: y = y.add_(plus) if free else y+plus
+        return y if dtype is None else y.to(dtype)
+
+# %% ../nbs/20_space_and_time.ipynb #2c9127ac
+class FrameBlock(nn.Module):
+    "Residual block of frame-wise convolutions: `(b t h w c)` and an embedding to `(b t h w out)`."
+    def __init__(self,
+        c:int, # Channels in
+        out:int, # Channels out
+        emb:int=None, # Width of the embedding; `None`: takes none
+        norm:str='group', # 'group' or 'rms'
+        groups:int=8, # Of the group norm
+        wide:bool=False, # Whether products stay in float32 when the weights are halves
+    ):
+        super().__init__()
+        self.wide,self.film = wide, nn.Linear(emb, 2*out) if emb else None
+        self.conv1,self.norm1 = CastConv2d(c, out, 3, padding=1), ClipNorm(out, norm, groups)
+        self.conv2,self.norm2 = CastConv2d(out, out, 3, padding=1), ClipNorm(out, norm, groups)
+        self.skip = nn.Identity() if c==out else CastLinear(c, out)
+
+    def forward(self, x, emb=None, images=0):
+        dtype,film = x.dtype if self.wide else self.conv1.weight.dtype, None
+        if self.film is not None:
+            film = rearrange(widened(self.film(F.silu(emb))), 'b (two c) -> two b 1 1 1 c', two=2)
+        rounded = x.to(dtype)
+        h = self.norm1.act(on_frames(self.conv1, rounded), images, film, dtype)
+        plus = x if isinstance(self.skip, nn.Identity) else self.skip(rounded)
+        return self.norm2.act(on_frames(self.conv2, h), images, plus=plus)
+
+# %% ../nbs/20_space_and_time.ipynb #4fd0a003
+block_names = {'film': 'mlp.1', 'conv1': 'block1.proj', 'norm1': 'block1.norm', 'skip': 'res_conv',
+               'conv2': 'block2.proj', 'norm2': 'block2.norm'} # `FrameBlock` → official
+
+def reshaped(
+    module:nn.Module, # Gives the shapes
+    state:dict, # Official tensors under our module names
+)->dict: # The same, ready for `load_state`
+    "Drop or add axes of length one, and call γ a weight."
+    own,out = module.state_dict(), {}
+    for k,v in state.items():
+        k = k.removesuffix('gamma')+'weight' if k.endswith('.gamma') else k
+        fits = k in own and v.squeeze().shape==own[k].squeeze().shape
+        out[k] = v.reshape(own[k].shape) if fits else v
+    return out
+
+# %% ../nbs/20_space_and_time.ipynb #61d0668d
 class LinearAttention(nn.Module):
     "Attention over each frame of `(b t h w c)`, cheap; norm and residual included."
     def __init__(self,
@@ -166,11 +196,10 @@ class LinearAttention(nn.Module):
     )->Tensor: # `(n p c)`
         "What the heads fetched, after the last layer."
         q,k,v = (F.linear(x, w) for w in self.qkv.weight.chunk(3)) # each for itself, so that each is contiguous
-        q = q.unflatten(-1, (self.heads,-1))
-        q = (q.softmax(-1)*q.shape[-1]**-.5).flatten(-2)
+        q = q.unflatten(-1, (self.heads,-1)).softmax(-1)
         k,v = (rearrange(a, 'n p (h d) -> n h p d', h=self.heads) for a in (k.softmax(1), v))
-        out = rearrange(self.out.weight, 'c (h e) -> h e c', h=self.heads)
-        return torch.baddbmm(self.out.bias, q, (k.mT@v@out).flatten(1, 2))
+        out = rearrange(self.out.weight, 'c (h e) -> h e c', h=self.heads)*q.shape[-1]**-.5
+        return torch.baddbmm(self.out.bias, q.flatten(-2), (k.mT@v@out).flatten(1, 2))
 
     def part(self, x):
         tokens = rearrange(self.norm(x), 'b t h w c -> (b t) (h w) c').to(self.qkv.weight.dtype)
@@ -251,7 +280,7 @@ class Frames(NamedTuple):
     rotary:tuple=None # Of `turns`
     images:int=0 # The last so many frames are pictures
 
-# %% ../nbs/20_space_and_time.ipynb #fae71b09
+# %% ../nbs/20_space_and_time.ipynb #d0909a5e
 class AxisAttention(nn.Module):
     "Softmax attention along time or over each frame of `(b t h w c)`; norm and residual included."
     fold = dict(time='b t h w c -> (b h w) t c', space='b t h w c -> (b t) (h w) c')
@@ -297,9 +326,10 @@ class AxisAttention(nn.Module):
         q,k,v = (rearrange(widened(F.linear(x, w)), 'b t h w (heads d) -> b (h w heads) t d', heads=self.heads)
                  for w in self.qkv.weight.chunk(3))
         if rotary is not None: q,k = turned(q, *rotary), turned(k, *rotary)
-        logits = (q@k.mT*q.shape[-1]**-.5).unflatten(1, (-1,self.heads)) # b (h w) heads t t
-        if bias is not None:
-            logits = logits.masked_fill(~bias[:,None], -torch.inf) if bias.dtype==torch.bool else logits+bias[:,None]
+        if bias is None: bias = q.new_zeros(1, 1, 1, 1)
+        if bias.dtype==torch.bool: bias = torch.zeros_like(bias, dtype=q.dtype).masked_fill(~bias, -torch.inf)
+        logits = (q@k.mT).unflatten(1, (-1,self.heads)) # b (h w) heads t t
+        logits = torch.add(bias[:,None], logits, alpha=q.shape[-1]**-.5)
         y = logits.softmax(-1).flatten(1, 2)@v
         y = rearrange(y, 'b (h w heads) t d -> b t h w (heads d)', h=x.shape[2], heads=self.heads)
         return self.out(y.to(self.out.weight.dtype))

@@ -304,7 +304,7 @@ class Decoder3d(nn.Module):
         for level in self.levels: x = level(x)
         return self.last(x)
 
-# %% ../nbs/22_vqgan3d.ipynb #50ede543
+# %% ../nbs/22_vqgan3d.ipynb #9899c953
 class VQGAN3d(Part):
     "Clips `(b 3 t h w)` to codebook latents `(b c t' h' w')` and back."
     repeated = ClipBlock,
@@ -446,7 +446,7 @@ class VQGAN3d(Part):
     )->Tensor: # The same clips after the bottleneck, not clamped
         "Encode and decode; what the codebook made of it stays in `own`."
         q = self.quantise(self.features(video))
-        self.own = q if torch.is_grad_enabled() else None
+        self.own = q if self.training or torch.is_grad_enabled() else None
         return self.pixels(q.z)
 
     def check(self, video):
