@@ -75,8 +75,8 @@ def drift(
                      'valid, leniently': s['lenient'], 'valid, strictly': s['strict']})
     return pd.DataFrame(rows)
 
-# %% ../nbs/86_demo.ipynb #a16764dc
-ae_shares = dict(pvdm=.42, vqvdm=.42, lavita=.42) # of the time, for the autoencoder
+# %% ../nbs/86_demo.ipynb #0730548d
+ae_shares = dict(pvdm=.42, vqvdm=.42, lavita=.22) # of the time, for the autoencoder
 
 def demo_recipes(
     system:str # Name of a system
@@ -87,7 +87,7 @@ def demo_recipes(
     if system=='pvdm': return 'demo-ae','demo'
     return (f'demo-{system}-ae' if takes_autoencoder(system) else None), f'demo-{system}'
 
-# %% ../nbs/86_demo.ipynb #41c08431
+# %% ../nbs/86_demo.ipynb #da9f7b37
 def demo(
     data:str=None, # Folder of videos; `None` writes the built-in moving shapes
     out:str|Path='demo', # Folder for everything
@@ -110,7 +110,7 @@ def demo(
         say('writing videos of moving shapes')
         data = write_shapes(out/'videos', 768, seed=seed, progress=progress)
     changes = {} if fps is None else {'data.fps': fps}
-    ds = open_data(data, recipe(first or second, changes)['data'], progress=progress)
+    ds = open_data(data, {**recipe(second, changes)['data'], 'pairs': False}, progress=progress)
     classes = len(ds.classes)>1
     settings = out/'demo.json'
     if settings.exists() and (old := {'system': 'pvdm', **read_json(settings)}) and (old['minutes'],old['system'])!=(minutes,system):

@@ -162,7 +162,7 @@ recipes |= {
         train=dict(steps=20, batch_size=4, lr=2e-3, ema=.9, log_every=5, save_every=10, show_every=20),
         source='tests')}
 
-# %% ../nbs/80_recipes.ipynb #9ff72a9d
+# %% ../nbs/80_recipes.ipynb #bbff83c8
 def latents_for(
     task:LatentVideoModel, # Its autoencoder encodes
     ds, # Videos
@@ -176,9 +176,11 @@ def latents_for(
     if standardise: ae.set_range() # measure the planes as they are, whatever range they came with
     cached = cache_latents(ae, ds, n, seed, progress=progress)
     if standardise:
+        plain_of = getattr(ae, 'unranged', lambda z: z) # with no range a latent is what it was, or in its box
+        plain = {k: plain_of(cached.tensors[k]) for k in ('latent','context','shifted') if k in cached.tensors}
         ae.fit_range(cached.tensors['latent'])
-        for k in ('latent','context','shifted'):
-            if k in cached.tensors: cached.tensors[k] = ae.ranged(cached.tensors[k])
+        for k,z in plain.items():
+            cached.tensors[k] = ae.ranged(z)
             if f'{k}_std' in cached.tensors: cached.tensors[f'{k}_std'] = cached.tensors[f'{k}_std']*ae.scale.cpu()
     cached.videos = ds
     return cached
@@ -380,16 +382,16 @@ recipes |= {
         diffusion=dict(schedule='cosine', predicts='v', clip=1.), model=dict(fps=8., sampling=dict(steps=4)),
         data=dict(size=16, frames=4), train=dict(**tiny_train, lr=2e-3, ema=.9), source='tests')}
 
-# %% ../nbs/80_recipes_3d.ipynb #e3e5c6cd
+# %% ../nbs/80_recipes_3d.ipynb #5e8273b6
 recipes |= {
     'demo-vqvdm-ae': dict(task='vqvdm-autoencoder',
-        autoencoder=dict(size=32, frames=16, down=(2,4,4), hidden=8, codes=512, learns='ema', decay=.95, restart=.2,
-                         norm='batch', groups=4),
+        autoencoder=dict(size=32, frames=16, down=(2,4,4), hidden=8, codes=1024, learns='ema', decay=.95, restart=.2,
+                         norm='batch', groups=4, train_round=False),
         loss=dict(l1=1., l2=20., lpips=0., gan=0., features=0.), data=small_data,
         train=dict(**small_train, steps=1500, batch_size=2, lr=4e-3), source='this book'),
     'demo-vqvdm': dict(task='vqvdm', denoiser=dict(width=32, mult=(1,2), blocks=1, heads=2, groups=8, fps=True),
-        diffusion=dict(schedule='cosine', predicts='v', clip=4., stratified=True),
-        model=dict(label_drop=.2, fps=8., sampling=dict(sampler='ddim', steps=30, eta=1., guidance=2.)),
+        diffusion=dict(schedule='cosine', predicts='v', clip=6., stratified=True),
+        model=dict(label_drop=.1, fps=8., sampling=dict(sampler='ddim', steps=40, eta=1., spacing='pvdm', guidance=2.)),
         data=small_data, cache=dict(n=1024, standardise=True),
         train=dict(**small_train, steps=1500, batch_size=8, lr=2e-3, ema=.99), source='this book')}
 
@@ -460,6 +462,14 @@ for size in lavita_sizes:
                 recipes[f'{name}+img'] = {**recipes[name], 'model': dict(images=8), 'train': {**lavita_train, **train, 'batch_size': 32}}
                 if suffix=='-ffs': recipes[f'{name}+img']['train']['clip_from'] = 500_000
 families['lavita-'] = 'lavita-{xl,l,b,s}{2,4,8}, then maybe -v1, -v3 or -v4, then maybe -ffs, -sky, -ucf101 or -taichi, then maybe +img for pictures beside the clips; lavita-xl2-text'
+
+# %% ../nbs/80_recipes_lavita.ipynb #e320d751
+recipes['demo-lavita'] = dict(task='lavita',
+    denoiser=dict(size=8, patch=4, width=128, depth=8, heads=4, learned=False),
+    diffusion=dict(schedule='cosine', predicts='v', clip=6., stratified=True),
+    model=dict(sampling=dict(sampler='ddim', steps=60, eta=1., spacing='pvdm', guidance=2.)),
+    data=small_data, cache=dict(n=1024, standardise=True),
+    train={**small_train, 'optimiser': 'adamw', 'steps': 4000, 'batch_size': 16, 'lr': 3e-3, 'ema': .99}, source='this book')
 
 # %% ../nbs/80_recipes_lavita.ipynb #9dd3fa2f
 recipes['lavita-xl2-text'] = dict(task='lavita', denoiser={**lavita_net('xl', 2), 'text': (1,768)}, diffusion=lavita_diffusion,
