@@ -30,7 +30,7 @@ def read_config(
         except (ValueError, SyntaxError): config[part][name] = value.strip()
     return config
 
-# %% ../nbs/82_convert.ipynb #8e3f6c85
+# %% ../nbs/82_convert.ipynb #6320afe8
 def convert(
     system:str, # A system, or a first stage: pvdm, vdm, tats, …
     autoencoder:str|Path, # The authors' first stage; `None` for a model of pixels
@@ -43,8 +43,8 @@ def convert(
     if system not in systems and system not in alone:
         raise InputError(f"no system {system!r}; there are {', '.join(dict.fromkeys((*systems, *alone)))}")
     if not autoencoder and (system not in systems or takes_autoencoder(system)):
-        raise InputError(f"no file given for the autoencoder; give --autoencoder FILE")
-    if not denoiser and system not in alone: raise InputError(f"no file given for the denoiser; give --denoiser FILE")
+        raise InputError("no file given for the autoencoder; give --autoencoder FILE")
+    if not denoiser and system not in alone: raise InputError("no file given for the denoiser; give --denoiser FILE")
     if denoiser and system not in systems:
         raise InputError(f"{system} is an autoencoder and has no denoiser; leave --denoiser out, or name one of {', '.join(systems)}")
     out,config = Path(out), config or {}

@@ -22,8 +22,8 @@ from .train import open_data, train
 from .video import write_video
 
 # %% auto #0
-__all__ = ['ae_shares', 'steps_for', 'judge_sets', 'drift', 'demo_recipes', 'demo', 'stage', 'held_out', 'report',
-           'untrained_like', 'describe_device', 'ship', 'vlatent_demo']
+__all__ = ['demos', 'steps_for', 'judge_sets', 'drift', 'demo', 'stage', 'held_out', 'report', 'untrained_like',
+           'describe_device', 'ship', 'vlatent_demo']
 
 # %% ../nbs/86_demo.ipynb #b151143a
 def steps_for(
@@ -75,19 +75,12 @@ def drift(
                      'valid, leniently': s['lenient'], 'valid, strictly': s['strict']})
     return pd.DataFrame(rows)
 
-# %% ../nbs/86_demo.ipynb #0730548d
-ae_shares = dict(pvdm=.42, vqvdm=.42, lavita=.22) # of the time, for the autoencoder
+# %% ../nbs/86_demo.ipynb #f976c70a
+demos = { # system → recipes of the autoencoder and of the diffusion, and the autoencoder's share of the time
+    'pvdm': ('demo-ae', 'demo', .42), 'vqvdm': ('demo-vqvdm-ae', 'demo-vqvdm', .42),
+    'lavita': ('demo-lavita-ae', 'demo-lavita', .22)}
 
-def demo_recipes(
-    system:str # Name of a system
-)->tuple: # Recipes of the autoencoder (`None` for a model of pixels) and of the diffusion
-    "What the demo of a system trains."
-    have = [s for s in systems if s=='pvdm' or f'demo-{s}' in recipes]
-    if system not in have: raise InputError(f"no demo of a system {system!r}; there are {', '.join(have)}")
-    if system=='pvdm': return 'demo-ae','demo'
-    return (f'demo-{system}-ae' if takes_autoencoder(system) else None), f'demo-{system}'
-
-# %% ../nbs/86_demo.ipynb #da9f7b37
+# %% ../nbs/86_demo.ipynb #77db7910
 def demo(
     data:str=None, # Folder of videos; `None` writes the built-in moving shapes
     out:str|Path='demo', # Folder for everything
@@ -100,7 +93,8 @@ def demo(
 )->Path: # The report
     "Data, autoencoder, diffusion, samples, numbers, report."
     start,out = time.perf_counter(), Path(out)
-    first,second = demo_recipes(system)
+    if system not in demos: raise InputError(f"no demo of a system {system!r}; there are {', '.join(demos)}")
+    first,second,share = demos[system]
     device = str(pick_device(device))
     if fps is not None and not fps>0: raise InputError(f"fps={fps}; give frames a second, above 0")
     if not minutes>=1: raise InputError(f"minutes={minutes}; the shortest demo takes 1")
@@ -119,9 +113,8 @@ def demo(
     write_json(settings, dict(minutes=minutes, seed=seed, system=system))
     # seconds for training; the rest is for samples and the report
     left = lambda: 60*minutes - (time.perf_counter()-start) - (90 if shapes else 40)
-    ae = first and stage(out/'autoencoder', first, data, ae_shares[system]*left(), changes, seed, device, progress, say)
-    cache = {'cache.n': min(1024, max(256, 4*len(ds)))} if first else {}
-    run = stage(out/system, second, data, left(), {**changes, **cache},
+    ae = stage(out/'autoencoder', first, data, share*left(), changes, seed, device, progress, say)
+    run = stage(out/system, second, data, left(), {**changes, 'cache.n': min(1024, max(256, 4*len(ds)))},
                 seed, device, progress, say, autoencoder=ae, classes=classes)
     model = LatentVideoModel.from_pretrained(run, pick_device(device))
     say('sampling and judging')
@@ -166,7 +159,7 @@ def held_out(
     rows = [ds.get(i%len(ds), seeded(seed, 'held out', i)) for i in range(n)]
     return torch.stack([r['video'][:,:ds.frames] for r in rows]), torch.stack([r['label'] for r in rows])
 
-# %% ../nbs/86_demo.ipynb #285e1105
+# %% ../nbs/86_demo.ipynb #1fd1e99c
 def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     "Sample, judge and write `report.html`."
     start,T = time.perf_counter(), model.frames
@@ -190,15 +183,15 @@ def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     for i,video in enumerate(long): write_video(out/f'samples/{i:05d}.mp4', video)
     save_sheet(out/'samples/sheet.png', long[:,:,::4] if longer else long)
     page = Report('Moving shapes' if shapes else f'Your videos: {Path(data).name}',
-                  f"A {'latent ' if ae else ''}video diffusion model ({type(model).__name__}), trained from scratch in "
+                  f"A latent video diffusion model ({type(model).__name__}), trained from scratch in "
                   f"{minutes:g} minutes on {describe_device(model.device)}. "
                   f"{len(ds)} videos, clips of {T} frames with {ds.size[0]}×{ds.size[1]} pixels. "
                   "Everything below was made by this run.")
-    facts = {'reconstruction': f'{psnr(real, recon).mean():.1f} dB'} if ae else {}
+    facts = {'reconstruction': f'{psnr(real, recon).mean():.1f} dB'}
     train_clips = torch.stack([ds.get(i%len(ds), seeded(seed, 'train', i))['video'][:,:T]
                                for i in range(512)])
     if shapes:
-        sets = {'real': (real, label), **({'reconstructed': (recon, label)} if ae else {}), 'sampled': (samples, asked),
+        sets = {'real': (real, label), 'reconstructed': (recon, label), 'sampled': (samples, asked),
                 'before training': (sample(untrained_like(model), 36), asked[:36])}
         table = judge_sets(sets, train_clips)
         percent = lambda row: f"{100*table.loc[row,'sampled']:.0f} %"
@@ -209,7 +202,7 @@ def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
         table = pd.DataFrame([{
             '': k, 'clips': len(x),
             'distance to the nearest training clip': float(nearest(x, train_clips).median())
-        } for k,x in (('reconstructed', recon), ('sampled', samples)) if ae or x is samples])
+        } for k,x in (('reconstructed', recon), ('sampled', samples))])
     page.facts({
         **facts,
         'numbers a clip': f'{math.prod(model.autoencoder.latent_shape()):,} '
@@ -231,12 +224,12 @@ def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
     page.figure(show_clips(real[:4], zoom=2),
                 caption='clips that were not trained on' if shapes else 'clips of the training data')
     if not shapes: page.code(describe(ds.index))
-    if ae:
-        page.text('## What the autoencoder keeps\n\nEach clip above its reconstruction. '
-                  'Nothing that is lost here can come back in a sample.')
-        page.figure(show_clips(torch.stack([real[:4], recon[:4]], 1).flatten(0,1), zoom=2),
-                    caption='real, reconstructed, real, …')
-    for r,y,title in [(ae,'psnr','reconstruction while training, in dB')]*bool(ae) + [(run,'loss','diffusion loss while training')]:
+    page.text('## What the autoencoder keeps\n\nEach clip above its reconstruction. '
+              'Nothing that is lost here can come back in a sample.')
+    page.figure(show_clips(torch.stack([real[:4], recon[:4]], 1).flatten(0,1), zoom=2),
+                caption='real, reconstructed, real, …')
+    for r,y,title in ((ae,'psnr','reconstruction while training, in dB'),
+                      (run,'loss','diffusion loss while training')):
         page.figure(plot_curves(pd.read_csv(r/'log.csv'), 'step', [y]), caption=title)
     page.text('## Numbers')
     protocol = ("Protocol: averaged weights, "
@@ -254,11 +247,11 @@ def report(out, model, ds, data, ae, run, shapes, seed, minutes)->Path:
                    caption='between training clips that distance is '
                            f'{nearest(train_clips, train_clips).median():.3f}. {protocol}.')
     page.text('## Go on\n\nEverything is in ordinary run directories:')
-    first,second = demo_recipes(model.system)
+    first,second,_ = demos[model.system]
     page.code(f"vlatent_sample {run} --n 16{' --frames 256' if longer else ''}{' --label all' if classes else ''}\n"
               f"vlatent_demo --system {model.system}{'' if shapes else f' --data {data}'} --minutes 30 --out {out}-30\n"
-              + (f"vlatent_train {first} --data FOLDER --out runs/ae\n" if ae else '') +
-              f"vlatent_train {second} --data FOLDER --classes{' --autoencoder runs/ae' if ae else ''} --out runs/{model.system}")
+              f"vlatent_train {first} --data FOLDER --out runs/ae\n"
+              f"vlatent_train {second} --data FOLDER --classes --autoencoder runs/ae --out runs/{model.system}")
     with replacing(out/'numbers.csv') as tmp: table.to_csv(tmp)
     page.save(out/'report.html')
     return out/'report.html'
@@ -292,10 +285,10 @@ def ship(
             save_tensors(Path(folder)/name/'model.safetensors',
                          {k: v.to(dtype) for k,v in state.items()})
 
-# %% ../nbs/86_demo.ipynb #2f0d3a9b
+# %% ../nbs/86_demo.ipynb #1332bbfa
 @command
 def vlatent_demo(
-    system:str='pvdm', # Which paper: pvdm, vdm, vqvdm or lavita
+    system:str='pvdm', # Which paper: pvdm, vqvdm or lavita
     data:str=None, # Folder of videos; left out: moving shapes, written as files
     out:str='demo', # Folder for everything; what is there already is continued
     minutes:float=9., # Time for all of it

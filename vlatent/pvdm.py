@@ -171,7 +171,7 @@ def to_flat(
     "Join three planes to a flat latent."
     return torch.cat([p.flatten(2) for p in planes], dim=-1)
 
-# %% ../nbs/10_triplane.ipynb #97265497
+# %% ../nbs/10_triplane.ipynb #1a396269
 class TriplaneAutoencoder(Part):
     "PVDM's autoencoder: a clip `(b 3 t h w)` to three planes in one latent `(b c n)`, and back."
     repeated = SpaceTimeLayer,Squeeze
@@ -256,6 +256,15 @@ class TriplaneAutoencoder(Part):
         return to_flat([(p-m.view(-1,1,1))*s.view(-1,1,1)
                         for p,m,s in zip(planes, self.shift.to(z), self.scale.to(z))])
 
+    def unranged(self,
+        z:Tensor, # Latents `(b c n)`
+        shape:tuple=None, # Grid (t, h, w) if it is not the one the network was built for
+    )->Tensor: # Planes in (-1, 1), flat `(b c n)`
+        "`ranged` undone."
+        planes = to_planes(z, shape or self.shape)
+        return to_flat([p/s.view(-1,1,1)+m.view(-1,1,1)
+                        for p,m,s in zip(planes, self.shift.to(z), self.scale.to(z))])
+
     def fit_range(self,
         z:Tensor # Latents of many clips `(n c ·)`, encoded without a range
     ):
@@ -315,10 +324,8 @@ class TriplaneAutoencoder(Part):
         shape:tuple=None, # Grid (t, h, w) if it is not the one the network was built for
     )->Tensor: # Clips `(b 3 t h w)` in (-1, 1)
         "Latents to clips."
-        planes = to_planes(z, shape or self.shape)
-        planes = [p/s.view(-1,1,1)+m.view(-1,1,1)
-                  for p,m,s in zip(planes, self.shift.to(z), self.scale.to(z))]
-        return self.pixels(self.spread([p.to(self.embed.weight.dtype) for p in planes])).to(z.dtype)
+        planes = to_planes(self.unranged(z, shape).to(self.embed.weight.dtype), shape or self.shape)
+        return self.pixels(self.spread(planes)).to(z.dtype)
 
     def forward(self,
         video:Tensor, # Clips `(b 3 t h w)` in [-1, 1]

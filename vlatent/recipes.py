@@ -162,7 +162,7 @@ recipes |= {
         train=dict(steps=20, batch_size=4, lr=2e-3, ema=.9, log_every=5, save_every=10, show_every=20),
         source='tests')}
 
-# %% ../nbs/80_recipes.ipynb #bbff83c8
+# %% ../nbs/80_recipes.ipynb #93525adb
 def latents_for(
     task:LatentVideoModel, # Its autoencoder encodes
     ds, # Videos
@@ -176,8 +176,7 @@ def latents_for(
     if standardise: ae.set_range() # measure the planes as they are, whatever range they came with
     cached = cache_latents(ae, ds, n, seed, progress=progress)
     if standardise:
-        plain_of = getattr(ae, 'unranged', lambda z: z) # with no range a latent is what it was, or in its box
-        plain = {k: plain_of(cached.tensors[k]) for k in ('latent','context','shifted') if k in cached.tensors}
+        plain = {k: ae.unranged(cached.tensors[k]) for k in ('latent','context','shifted') if k in cached.tensors}
         ae.fit_range(cached.tensors['latent'])
         for k,z in plain.items():
             cached.tensors[k] = ae.ranged(z)
@@ -308,11 +307,11 @@ def build_task(
         if name.endswith('null_text'): table.copy_(parts['text_encoder'].null())
     return takes['model'](autoencoder or make('autoencoder'), denoiser, make('diffusion'), **r.get('model', {}), **parts)
 
-# %% ../nbs/80_recipes.ipynb #a48b9cef
+# %% ../nbs/80_recipes.ipynb #d7fec006
 def list_recipes()->str: # One line a recipe; those for published data sets share a line
     "What there is to train, for `vlatent_train --list`."
     lines = [f"{name:18s} {r['task']:18s} {r['train']['steps']:>7,} steps, batch {r['train']['batch_size']:<3} {r['source']}"
-             for name,r in recipes.items() if name in _single()]
+             for name in _single() for r in [recipes[name]]]
     return '\n'.join([*lines, *families.values(), f"PVDM's also with {', '.join(f'-{s}' for s in published_data)} "
                               "for UCF-101 and SkyTimelapse as published, e.g. pvdm-l-ucf"])
 
