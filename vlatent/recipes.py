@@ -381,11 +381,11 @@ recipes |= {
         diffusion=dict(schedule='cosine', predicts='v', clip=1.), model=dict(fps=8., sampling=dict(steps=4)),
         data=dict(size=16, frames=4), train=dict(**tiny_train, lr=2e-3, ema=.9), source='tests')}
 
-# %% ../nbs/80_recipes_3d.ipynb #5e8273b6
+# %% ../nbs/80_recipes_3d.ipynb #e36a6471
 recipes |= {
     'demo-vqvdm-ae': dict(task='vqvdm-autoencoder',
-        autoencoder=dict(size=32, frames=16, down=(2,4,4), hidden=8, codes=1024, learns='ema', decay=.95, restart=.2,
-                         norm='batch', groups=4, train_round=False),
+        autoencoder=dict(size=32, frames=16, down=(2,4,4), hidden=8, codes=512, learns='ema', decay=.95, restart=.2,
+                         norm='batch', groups=4),
         loss=dict(l1=1., l2=20., lpips=0., gan=0., features=0.), data=small_data,
         train=dict(**small_train, steps=1500, batch_size=2, lr=4e-3), source='this book'),
     'demo-vqvdm': dict(task='vqvdm', denoiser=dict(width=32, mult=(1,2), blocks=1, heads=2, groups=8, fps=True),

@@ -304,7 +304,7 @@ class Decoder3d(nn.Module):
         for level in self.levels: x = level(x)
         return self.last(x)
 
-# %% ../nbs/22_vqgan3d.ipynb #13500f6c
+# %% ../nbs/22_vqgan3d.ipynb #9899c953
 class VQGAN3d(Part):
     "Clips `(b 3 t h w)` to codebook latents `(b c t' h' w')` and back."
     repeated = ClipBlock,
@@ -328,7 +328,6 @@ class VQGAN3d(Part):
         box:str='minmax', # What becomes -1 and 1 in a latent, see `code_range`
         continuous:bool=False, # Whether `encode` leaves out the rounding to codes
         round:bool=True, # Whether `decode` rounds to codes
-        train_round:bool=True, # Whether the decoder learns from rounded latents; if not, the codes only follow
         shift:list=None, # Of each channel, subtracted from a latent in its box `[latent]`
         scale:list=None, # Of each channel, a factor after `shift` `[latent]`
     ):
@@ -339,7 +338,6 @@ class VQGAN3d(Part):
         self.size,self.frames = (size,size) if isinstance(size, int) else tuple(size), frames
         self.stride,self.latent,self.channels = tuple(down), latent, channels
         self.value_range,self.box,self.continuous,self.round = value_range, box, continuous, round
-        self.train_round = train_round
         wide = hidden*2**len(level_strides(down))
         kind = dict(channels=channels, norm=norm, groups=groups, padding=padding)
         self.encoder,self.pre = Encoder3d(down, hidden, **kind), SameConv3d(wide, latent, 1)
@@ -447,9 +445,9 @@ class VQGAN3d(Part):
         video:Tensor # Clips `(b 3 t h w)` in [-1, 1]
     )->Tensor: # The same clips after the bottleneck, not clamped
         "Encode and decode; what the codebook made of it stays in `own`."
-        q = self.quantise(z := self.features(video))
+        q = self.quantise(self.features(video))
         self.own = q if self.training or torch.is_grad_enabled() else None
-        return self.pixels(z if self.training and not self.train_round else q.z)
+        return self.pixels(q.z)
 
     def check(self, video):
         if video.ndim!=5 or video.shape[1]!=self.channels:
