@@ -77,7 +77,7 @@ def drift(
 
 # %% ../nbs/86_demo.ipynb #f976c70a
 demos = { # system → recipes of the autoencoder and of the diffusion, and the autoencoder's share of the time
-    'pvdm': ('demo-ae', 'demo', .42), 'vqvdm': ('demo-vqvdm-ae', 'demo-vqvdm', .42),
+    'pvdm': ('demo-ae', 'demo', .42), 'vqvdm': ('demo-vqvdm-ae', 'demo-vqvdm', .38),
     'lavita': ('demo-lavita-ae', 'demo-lavita', .22)}
 
 # %% ../nbs/86_demo.ipynb #77db7910

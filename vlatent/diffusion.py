@@ -155,7 +155,7 @@ class Prediction(NamedTuple):
     eps:Tensor # The noise
     gamma:Tensor=0. # Place of the step's log-variance between β̃ (0) and β (1): a number, or the shape of `x0`
 
-# %% ../nbs/05_diffusion.ipynb #68596191
+# %% ../nbs/05_diffusion.ipynb #6caeebba
 class Diffusion(Part):
     "Schedule, prediction type, variance, clipping and loss weights."
     def __init__(self,
@@ -171,18 +171,21 @@ class Diffusion(Part):
         loss:str='l2', # Penalty: l2 or l1
         min_snr:float=None, # Cap the weight of the loss on x0 at this SNR
         stratified:bool=False, # Spread the times of a batch evenly
+        shift:float=1., # Above 1: more noise at every time, the SNR divided by its square
     ):
         super().__init__()
         _one_of('predicts', predicts, ('eps', 'v', 'x0')); _one_of('loss', loss, ('l2', 'l1'))
         fixed = {'small': 0., 'large': 1., 'learned': None}
         if not isinstance(variance, (int, float)): _one_of('variance', variance, fixed)
         elif not 0 <= variance <= 1: raise InputError(f"variance={variance}: a number goes from 0 (small) to 1 (large)")
+        if not shift>0: raise InputError(f"shift={shift}: give a number above 0; 1 leaves the schedule as it is")
         self.steps,self.predicts,self.norm,self.min_snr,self.stratified = steps,predicts,loss,min_snr,stratified
         self.gamma = fixed.get(variance, variance)
         self.learned = self.gamma is None
         self.clip = (-clip, clip) if isinstance(clip, (int, float)) else clip
         self.rederive = predicts != 'eps' if rederive is None else rederive
-        self.abar = (1-betas(schedule, steps, beta_start, beta_end, max_beta)).cumprod(0)
+        abar = (1-betas(schedule, steps, beta_start, beta_end, max_beta)).cumprod(0)
+        self.abar = abar if shift==1 else abar/(abar+shift**2*(1-abar))
         self._tables = {}
 
     def _logsnr(self, device):

@@ -321,7 +321,9 @@ def from_pretrained(cls:LatentVideoModel,
                          "a model to sample from also has a denoiser/")
     classes = {c.__name__: c for c in (cls, LatentVideoModel, *systems.values()) if issubclass(c, cls)}
     if not isinstance(kind, str) or kind not in classes:
-        raise InputError(f"{folder} holds a {kind}, not a {cls.__name__}")
+        known = kind in [c.__name__ for c in systems.values()]
+        raise InputError(f"{folder} holds a {kind}, not a {cls.__name__}"
+                         + ("" if known else "; if it is one of vlatent's, import vlatent.recipes first, which knows them all"))
     if not isinstance(names, list) or not all(isinstance(p, str) and p.isidentifier() for p in names):
         raise InputError(f"{folder}/config.json has parts={names!r}; it takes names, like autoencoder")
     if lacking := [p for p in names if not (folder/p/'config.json').exists()]:
