@@ -211,7 +211,7 @@ class Diffusion(Part):
         "`velocity` at time `t`."
         return velocity(z0, self.at(t), noise)
 
-# %% ../nbs/05_diffusion.ipynb #cf6e6870
+# %% ../nbs/05_diffusion.ipynb #24ed1b17
 class Ideal(nn.Module):
     "The posterior mean over a known list of items: a denoiser that needs no training."
     conds = ('label',)
@@ -230,8 +230,8 @@ class Ideal(nn.Module):
         "`cond` with the conditions named in `drop` set to none (label -1)."
         return {k: torch.full_like(v, -1) if k in drop and v is not None else v for k,v in cond.items()}
 
-    def x0(self, zt, abar, label=None):
-        "Mean of the clean latents that could have given `zt`."
+    def weights(self, zt, abar, label=None):
+        "How likely each item is to have given `zt`, `(b n)`."
         z,x = zt.flatten(1), self.data.flatten(1)
         alpha,sigma = alpha_sigma(abar, z)
         var = (alpha*self.spread)**2 + sigma**2
@@ -239,7 +239,14 @@ class Ideal(nn.Module):
         if label is not None:
             label = label[:,None]
             logits = logits.masked_fill((label >= 0) & (label != self.label), -torch.inf)
-        mean = logits.softmax(1)@x
+        return logits.softmax(1)
+
+    def x0(self, zt, abar, label=None):
+        "Mean of the clean latents that could have given `zt`."
+        z = zt.flatten(1)
+        alpha,sigma = alpha_sigma(abar, z)
+        var = (alpha*self.spread)**2 + sigma**2
+        mean = self.weights(zt, abar, label)@self.data.flatten(1)
         return (mean + alpha*self.spread**2/var*(z-alpha*mean)).view_as(zt)
 
     def forward(self, zt, t, label=None):

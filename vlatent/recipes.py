@@ -381,7 +381,7 @@ recipes |= {
         diffusion=dict(schedule='cosine', predicts='v', clip=1.), model=dict(fps=8., sampling=dict(steps=4)),
         data=dict(size=16, frames=4), train=dict(**tiny_train, lr=2e-3, ema=.9), source='tests')}
 
-# %% ../nbs/80_recipes_3d.ipynb #692b3642
+# %% ../nbs/80_recipes_3d.ipynb #e5723b34
 recipes |= {
     'demo-vqvdm-ae': dict(task='vqvdm-autoencoder',
         autoencoder=dict(size=32, frames=16, down=(2,4,4), hidden=8, codes=512, learns='ema', decay=.95, restart=.2,
@@ -393,7 +393,7 @@ recipes |= {
         diffusion=dict(schedule='cosine', shift=4., predicts='v', clip=6., stratified=True),
         model=dict(label_drop=.1, fps=8., sampling=dict(sampler='ddim', steps=40, eta=1., spacing='pvdm', guidance=2.)),
         data=small_data, cache=dict(n=1024, standardise=True),
-        train=dict(**{**small_train, 'muon_lr': .02}, steps=2500, batch_size=8, lr=2e-3, ema=.99), source='this book')}
+        train=small_train | dict(muon_lr=.02, steps=2500, batch_size=8, lr=2e-3, ema=.99), source='this book')}
 
 # %% ../nbs/80_recipes_kl.ipynb #f1348688
 from .imageldm import AutoencoderKL, KLTask
@@ -463,13 +463,13 @@ for size in lavita_sizes:
                 if suffix=='-ffs': recipes[f'{name}+img']['train']['clip_from'] = 500_000
 families['lavita-'] = 'lavita-{xl,l,b,s}{2,4,8}, then maybe -v1, -v3 or -v4, then maybe -ffs, -sky, -ucf101 or -taichi, then maybe +img for pictures beside the clips; lavita-xl2-text'
 
-# %% ../nbs/80_recipes_lavita.ipynb #f0101eac
+# %% ../nbs/80_recipes_lavita.ipynb #5d1936aa
 recipes['demo-lavita'] = dict(task='lavita',
     denoiser=dict(size=8, patch=4, width=128, depth=8, heads=4, learned=False),
     diffusion=dict(schedule='cosine', shift=3., predicts='v', clip=6., stratified=True),
     model=dict(sampling=dict(sampler='ddim', steps=60, eta=1., spacing='pvdm', guidance=2.)),
     data=small_data, cache=dict(n=1024, standardise=True),
-    train={**small_train, 'muon_lr': .02, 'steps': 3000, 'batch_size': 16, 'lr': 2e-3, 'ema': .99}, source='this book')
+    train=small_train | dict(muon_lr=.02, steps=3000, batch_size=16, lr=2e-3, ema=.99), source='this book')
 
 # %% ../nbs/80_recipes_lavita.ipynb #9dd3fa2f
 recipes['lavita-xl2-text'] = dict(task='lavita', denoiser={**lavita_net('xl', 2), 'text': (1,768)}, diffusion=lavita_diffusion,
